@@ -88,9 +88,10 @@ def elman_ensemble(
     """
     inputs, initial = _checked(inputs, W_rec, W_in, b, initial, nonlinearity)
     bias = W_in.new_zeros(W_in.shape[:2]) if b is None else b
-    states = _Elman.apply(
-        _one_hot(inputs, W_in), W_rec, W_in, bias, initial, nonlinearity, last
-    )
+    inputs = _one_hot(inputs, W_in)
+    if last and not torch.is_grad_enabled():
+        return _last_state(inputs, W_rec, W_in, bias, initial, nonlinearity)
+    states = _Elman.apply(inputs, W_rec, W_in, bias, initial, nonlinearity, last)
     return states if last else states.permute(1, 2, 0, 3)
 
 
@@ -132,6 +133,23 @@ def _one_hot(inputs: Tensor, W_in: Tensor) -> Tensor:
 def _groups(n_replicas: int, bytes_each: int, device: torch.device) -> list[slice]:
     size = n_replicas if device.type != "cpu" else max(1, _GROUP_BYTES // max(bytes_each, 1))
     return [slice(i, min(i + size, n_replicas)) for i in range(0, n_replicas, size)]
+
+
+def _last_state(
+    inputs: Tensor, W_rec: Tensor, W_in: Tensor, b: Tensor, initial: Tensor, nonlinearity: str
+) -> Tensor:
+    """The state after the last input when no gradient is wanted: nothing on the way is kept."""
+    n_replicas, batch, time = inputs.shape[:3]
+    result = initial.clone()
+    bytes_each = _BLOCK_ROWS * W_rec.shape[1] * W_rec.element_size()
+    for group in _groups(n_replicas, bytes_each, W_rec.device):
+        h, recurrent = initial[group], W_rec[group].mT
+        for block in _blocks(time, batch):
+            drive = torch.baddbmm(b[group, None], _rows(inputs[group, :, block]), W_in[group].mT)
+            for u in drive.unflatten(1, (batch, -1)).unbind(2):
+                h = _FORWARD_[nonlinearity](torch.baddbmm(u, h, recurrent))
+        result[group] = h
+    return result
 
 
 class _Elman(torch.autograd.Function):

@@ -1,0 +1,409 @@
+"""Temporal order: success rate against length, with and without clipping (P12, section 4.3, Fig. 7).
+
+All arms of a comparison start from the same weights and see the same data, seed by seed. One
+record a *reading* of the paper's claim that clipping solves the task more often:
+
+* ``literal``: the paper's logistic units, with learning rate and budget as printed (or, reduced,
+  with the same total step). The paper does not state its initial scale, so several are run.
+* ``same_rate``: both arms at one learning rate large enough for steps to leave the valley.
+* ``null``: both arms at a small learning rate, where little is to be clipped.
+* ``own_best``: a grid of learning rates, so that each arm can be judged at its own best.
+* ``threshold``: thresholds over two and a half decades.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnlib.checks import at_least, one_of, positive
+from rnnlib.experiments.sweep import cpu_workers, spread
+from rnnlib.init import spectral_radius
+from rnnlib.models import Elman
+from rnnlib.records import Record, Result, make
+from rnnlib.tasks.synthetic import TemporalOrder
+from rnnlib.train import History, train
+
+TITLE = "Temporal order: success rate against sequence length"
+
+PLAIN = None
+"""The threshold of the arm that does not clip."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network, length and learning rate, run with each threshold from the same starts."""
+
+    seq_len: int
+    learning_rate: float
+    init_std: float = 0.1
+    nonlinearity: str = "tanh"
+    thresholds: tuple[float | None, ...] = (PLAIN, 1.0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A named set of cells with one budget."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    n_updates: int
+    batch: int = 20
+    until_perfect: bool = False  # go on to a perfect batch of 1000, the paper's own criterion
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the task is run.
+
+    Every ``check_every`` updates a network answers ``screen`` fresh sequences; if at most 1.5 % of
+    the answers are wrong it answers ``test`` more, and has solved the task if at most 1 % of those
+    are wrong. It then stops, unless the reading asks for a perfect screen as well (the paper's
+    1000 right answers in a row).
+    """
+
+    scale: str
+    seeds: tuple[int, ...]
+    readings: tuple[Reading, ...]
+    hidden_size: int = 50
+    check_every: int = 200
+    screen: int = 1000
+    test: int = 10_000
+    reduced: str = ""
+    workers: int = field(default=0, compare=False)  # 0: one a core; the result does not depend on it
+
+    def only(self, *names: str) -> Settings:
+        """The same settings with these readings alone."""
+        known = {r.name: r for r in self.readings}
+        chosen = tuple(known[one_of("reading", n, known)] for n in names)
+        return dataclasses.replace(self, readings=chosen)
+
+
+def _cells(lengths: tuple[int, ...], rates: tuple[float, ...], **options: Any) -> tuple[Cell, ...]:
+    return tuple(Cell(seq_len=T, learning_rate=r, **options) for T in lengths for r in rates)
+
+
+_LOGISTIC_STARTS = (0.01, 0.1, 0.5, 1.0)
+
+SETTINGS: dict[str, Settings] = {
+    "smoke": Settings(
+        scale="smoke",
+        seeds=(0, 1),
+        hidden_size=8,
+        check_every=5,
+        screen=40,
+        test=80,
+        reduced="everything",
+        workers=1,
+        readings=(
+            Reading("same_rate", _cells((10, 12), (0.1,)), n_updates=10),
+            Reading(
+                "literal",
+                _cells((10,), (0.01,), init_std=0.5, nonlinearity="logistic"),
+                n_updates=10,
+                until_perfect=True,
+            ),
+        ),
+    ),
+    "reduced": Settings(
+        scale="reduced",
+        seeds=tuple(range(16)),
+        reduced="16 seeds instead of 50, batch 20 instead of 1000, and the budgets named below; "
+        "the literal cell keeps the paper's total step (learning rate times updates = 100)",
+        readings=(
+            Reading("same_rate", _cells((10, 15, 20, 25, 30), (0.1,)), n_updates=4000),
+            Reading("null", _cells((20,), (0.01,)), n_updates=4000),
+            Reading(
+                "literal",
+                tuple(
+                    cell
+                    for std in _LOGISTIC_STARTS
+                    for cell in _cells((10, 15, 20), (0.01,), init_std=std, nonlinearity="logistic")
+                ),
+                n_updates=10_000,
+                until_perfect=True,
+            ),
+            Reading("own_best", _cells((20, 25, 30), (0.01, 0.03, 0.1)), n_updates=8000),
+            Reading(
+                "threshold",
+                _cells((20,), (0.1,), thresholds=(0.1, 0.3, 1.0, 3.0, 6.0, 10.0, 30.0)),
+                n_updates=8000,
+            ),
+        ),
+    ),
+    "paper": Settings(
+        scale="paper",
+        seeds=tuple(range(50)),
+        check_every=1000,
+        readings=(
+            Reading(
+                "literal",
+                tuple(
+                    cell
+                    for std in _LOGISTIC_STARTS
+                    for cell in _cells(
+                        (10, 12, 15, 20, 25, 30),
+                        (0.001,),
+                        init_std=std,
+                        nonlinearity="logistic",
+                        thresholds=(PLAIN, 1.0, 6.0),
+                    )
+                ),
+                n_updates=100_000,
+                batch=1000,
+                until_perfect=True,
+            ),
+            Reading("same_rate", _cells((10, 15, 20, 25, 30, 40, 50), (0.1,)), n_updates=40_000),
+            Reading("null", _cells((15, 20, 25, 30), (0.001, 0.01)), n_updates=100_000),
+            Reading(
+                "own_best",
+                _cells((20, 25, 30, 40), (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)),
+                n_updates=40_000,
+            ),
+            Reading(
+                "threshold",
+                _cells((20, 30), (0.1,), thresholds=(0.1, 0.3, 1.0, 3.0, 6.0, 10.0, 30.0)),
+                n_updates=40_000,
+            ),
+        ),
+    ),
+}
+"""``paper`` departs from the text where it is silent: initial scale, lengths and threshold."""
+
+
+def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> list[Record]:
+    """Train every arm of every reading; one record a reading.
+
+    Raises:
+        ArgumentError: for a length below 10, a hidden size below 1, a learning rate or initial
+            scale that is not above zero.
+    """
+    at_least("hidden_size", settings.hidden_size, 1)
+    for cell in (c for r in settings.readings for c in r.cells):
+        TemporalOrder(cell.seq_len)
+        positive("learning_rate", cell.learning_rate)
+        positive("init_std", cell.init_std)
+    workers = settings.workers or cpu_workers(device)
+    return [_run_reading(settings, r, workers, device, progress) for r in settings.readings]
+
+
+def _run_reading(
+    settings: Settings, reading: Reading, workers: int, device: str, progress: bool
+) -> Record:
+    started = time.perf_counter()
+    stacks: dict[tuple[int, str], list[Cell]] = {}
+    for cell in reading.cells:  # one stack holds networks of one length and one kind of unit
+        stacks.setdefault((cell.seq_len, cell.nonlinearity), []).append(cell)
+    shares = [settings.seeds[i::workers] for i in range(min(workers, len(settings.seeds)))]
+    longest_first = sorted(stacks.values(), key=lambda cells: -cells[0].seq_len)
+    groups = [
+        _Group(settings, reading, tuple(cells), seeds, device)
+        for cells in longest_first
+        for seeds in shares
+    ]
+    label = f"temporal order, {reading.name}" if progress else ""
+    measured: dict[tuple[Cell, float | None, int], dict[str, Any]] = {}
+    for part in spread(_run_group, groups, workers=workers, progress=label):
+        measured.update(part)
+    results = [
+        Result(
+            condition={
+                "reading": reading.name,
+                **{k: v for k, v in dataclasses.asdict(cell).items() if k != "thresholds"},
+                "threshold": threshold,
+            },
+            metrics=_columns([measured[cell, threshold, seed] for seed in settings.seeds]),
+        )
+        for cell in reading.cells
+        for threshold in cell.thresholds
+    ]
+    reduced = settings.reduced and f"{settings.reduced} (here {reading.n_updates} updates)"
+    return make(
+        "temporal_order",
+        settings.scale,
+        {
+            "reading": dataclasses.asdict(reading),
+            "hidden_size": settings.hidden_size,
+            "check_every": settings.check_every,
+            "screen": settings.screen,
+            "test": settings.test,
+        },
+        settings.seeds,
+        results,
+        wall_time_s=time.perf_counter() - started,
+        device=device,
+        variant=reading.name,
+        reduced=reduced,
+    )
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+@dataclass(frozen=True)
+class _Group:
+    settings: Settings
+    reading: Reading
+    cells: tuple[Cell, ...]  # one length, one kind of unit
+    seeds: tuple[int, ...]
+    device: str
+
+
+def _run_group(group: _Group) -> dict[tuple[Cell, float | None, int], dict[str, Any]]:
+    """Train every cell, threshold and seed of the group as one stack of replicas."""
+    settings, reading = group.settings, group.reading
+    arms = [
+        (cell, threshold, seed)
+        for cell in group.cells
+        for threshold in cell.thresholds
+        for seed in group.seeds
+    ]
+    task = TemporalOrder(group.cells[0].seq_len)
+    model = Elman(
+        task.n_symbols,
+        settings.hidden_size,
+        task.n_classes,
+        replicas=len(arms),
+        nonlinearity=group.cells[0].nonlinearity,
+    )
+    model.draw_([c.init_std for c, _, _ in arms], [_stream(seed, 0) for *_, seed in arms])
+    model.to(group.device)
+    rho_start = spectral_radius(model.W_rec.detach())
+
+    seed_of = torch.tensor([group.seeds.index(seed) for *_, seed in arms])
+    data = _Data(task, group.seeds, reading.batch, settings.check_every, group.device)
+    exam = _Exam(settings, reading, task, group.seeds, seed_of, len(arms))
+
+    def objective(
+        work: Elman, step: int, replicas: Tensor, carry: Tensor | None
+    ) -> tuple[Tensor, None]:
+        symbols, targets = data.at(step, seed_of[replicas])
+        logits = work.read_out(work.states(symbols, last=True))
+        loss = torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
+        return loss.mean(1), None
+
+    history = train(
+        model,
+        objective,
+        learning_rate=torch.tensor([c.learning_rate for c, *_ in arms], dtype=torch.float64),
+        threshold=torch.tensor([math.inf if t is PLAIN else t for _, t, _ in arms]),
+        n_updates=reading.n_updates,
+        check=exam,
+        check_every=settings.check_every,
+    )
+    rho_end = spectral_radius(model.W_rec.detach())
+    return {
+        arm: exam.metrics(r, history)
+        | {"rho_start": float(rho_start[r]), "rho_end": float(rho_end[r])}
+        for r, arm in enumerate(arms)
+    }
+
+
+def _stream(seed: int, *purpose: int) -> torch.Generator:
+    """An independent stream for each seed and purpose, the same whatever else is in the stack."""
+    state = seed + 1
+    for number in purpose:
+        state = (state * 6_364_136_223_846_793_005 + number + 1_442_695_040_888_963_407) % 2**63
+    return torch.Generator().manual_seed(state)
+
+
+class _Data:
+    """Training batches: one stream a seed, shared by all of its arms, drawn a block ahead."""
+
+    def __init__(
+        self, task: TemporalOrder, seeds: tuple[int, ...], batch: int, block: int, device: str
+    ) -> None:
+        self.task, self.batch, self.block, self.device = task, batch, block, device
+        self.generators = [_stream(seed, 1) for seed in seeds]
+        self.symbols = self.targets = torch.empty(0)
+
+    def at(self, step: int, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        place = (step - 1) % self.block
+        if place == 0:
+            symbols, targets = self.task.sample_replicas(self.block * self.batch, self.generators)
+            self.symbols = symbols.unflatten(1, (self.block, self.batch)).to(self.device)
+            self.targets = targets.unflatten(1, (self.block, self.batch)).to(self.device)
+        chosen = seeds.to(self.device)
+        return self.symbols[chosen, place], self.targets[chosen, place]
+
+
+class _Exam:
+    """Asks each network fresh sequences and keeps what it answered."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reading: Reading,
+        task: TemporalOrder,
+        seeds: tuple[int, ...],
+        seed_of: Tensor,
+        n_arms: int,
+    ) -> None:
+        self.settings, self.reading, self.task = settings, reading, task
+        self.seeds, self.seed_of = seeds, seed_of
+        self.solved_at = torch.full((n_arms,), -1)
+        self.perfect_at = torch.full((n_arms,), -1)
+        self.rho_passed_one_at = torch.full((n_arms,), -1)
+        self.error = torch.full((n_arms,), math.nan)
+        self.best = torch.full((n_arms,), math.inf)
+
+    def __call__(self, model: Elman, step: int, replicas: Tensor) -> Tensor:
+        wrong = self._wrong(model, step, replicas, self.settings.screen, purpose=2)
+        self.error[replicas] = wrong
+        self.best[replicas] = torch.minimum(self.best[replicas], wrong)
+        _note(self.perfect_at, replicas[wrong == 0], step)
+        rho = spectral_radius(model.W_rec.detach()).cpu()
+        _note(self.rho_passed_one_at, replicas[rho > 1], step)
+        hopeful = ((wrong <= 0.015) & (self.solved_at[replicas] < 0)).nonzero()[:, 0]
+        if len(hopeful):
+            candidates = replicas[hopeful]
+            stack = model.select(hopeful.to(model.W_rec.device))
+            wrong = self._wrong(stack, step, candidates, self.settings.test, purpose=3)
+            _note(self.solved_at, candidates[wrong <= 0.01], step)
+        done = self.solved_at[replicas] >= 0
+        return done & (self.perfect_at[replicas] >= 0) if self.reading.until_perfect else done
+
+    def metrics(self, r: int, history: History) -> dict[str, Any]:
+        updates = int(history.updates[r])
+        norm = history.grad_norm[:updates, r]
+        solved_at, perfect_at = int(self.solved_at[r]), int(self.perfect_at[r])
+        passed = int(self.rho_passed_one_at[r])
+        return {
+            "solved": solved_at >= 0,
+            "solved_p12": perfect_at >= 0,
+            "updates": solved_at if solved_at >= 0 else updates,
+            "updates_p12": perfect_at if perfect_at >= 0 else updates,
+            "error_rate": float(self.error[r]),
+            "best_error_rate": float(self.best[r]),
+            "diverged": bool(history.diverged[r]),
+            "max_norm": float(norm.max()) if updates else math.nan,
+            "mean_norm": float(norm.mean()) if updates else math.nan,
+            "clipped_fraction": float(history.clipped[:updates, r].double().mean()),
+            "update_of_max_norm": int(norm.argmax()) + 1 if updates else 0,
+            "update_of_rho_one": passed if passed >= 0 else None,
+        }
+
+    def _wrong(
+        self, model: Elman, step: int, replicas: Tensor, n: int, *, purpose: int
+    ) -> Tensor:
+        """Share of wrong answers to ``n`` sequences, the same for all arms of a seed."""
+        asked, place = self.seed_of[replicas].unique(return_inverse=True)
+        generators = [_stream(self.seeds[int(s)], purpose, step) for s in asked]
+        symbols, targets = self.task.sample_replicas(n, generators)
+        device = model.W_rec.device
+        with torch.no_grad():
+            answers = model.read_out(model.states(symbols[place].to(device), last=True)).argmax(2)
+        return (answers.cpu() != targets[place]).double().mean(1).float()
+
+
+def _note(first: Tensor, replicas: Tensor, step: int) -> None:
+    """Keep ``step`` for those of ``replicas`` for which nothing has been noted yet."""
+    fresh = replicas[first[replicas] < 0]
+    first[fresh] = step

@@ -1,0 +1,1 @@
+"""Tasks and data sets: synthetic generators, piano rolls, character corpora."""

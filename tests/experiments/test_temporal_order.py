@@ -1,0 +1,127 @@
+"""The temporal-order experiment: pairing, criteria and independence of how it is split."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from rnnlib.checks import ArgumentError
+from rnnlib.experiments import temporal_order
+from rnnlib.experiments.temporal_order import PLAIN, SETTINGS, Cell, Reading
+from rnnlib.tasks.synthetic import TemporalOrder
+
+SMOKE = SETTINGS["smoke"]
+
+
+def run(settings, **changes):
+    return temporal_order.run(dataclasses.replace(settings, **changes), progress=False)
+
+
+def test_smoke_records_are_complete():
+    records = run(SMOKE)
+    assert [r.name for r in records] == [
+        "temporal_order-same_rate-smoke",
+        "temporal_order-literal-smoke",
+    ]
+    assert len(records[0].select(seq_len=12, threshold=None)) == 1
+    assert all(len(v) == 2 for r in records for x in r.results for v in x.metrics.values())
+
+
+def test_same_settings_give_the_same_record():
+    first, second = run(SMOKE), run(SMOKE)
+    assert all(a.same_result(b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_seed_does_not_depend_on_the_seeds_beside_it():
+    together, alone = run(SMOKE, seeds=(0, 1, 2)), run(SMOKE, seeds=(2,))
+    for whole, single in zip(together, alone, strict=True):
+        for a, b in zip(whole.results, single.results, strict=True):
+            assert {k: v[2] for k, v in a.metrics.items()} == {
+                k: v[0] for k, v in b.metrics.items()
+            }
+
+
+def test_processes_do_not_change_the_result():
+    # two readings of one group each would not spawn; two seeds over two workers do
+    one = run(SMOKE.only("literal"), workers=1)
+    two = run(SMOKE.only("literal"), workers=2)
+    assert one[0].same_result(two[0])
+
+
+def test_arms_that_never_clip_are_the_same_run():
+    reading = Reading(
+        "pairing", (Cell(10, 0.1, thresholds=(PLAIN, 1e6, 1e-3)),), n_updates=10
+    )
+    (record,) = run(SMOKE, readings=(reading,))
+    plain, never, always = (
+        record.select(threshold=t)[0].metrics for t in (PLAIN, 1e6, 1e-3)
+    )
+    assert plain == never
+    assert always["clipped_fraction"] == [1.0, 1.0]
+    assert always["rho_start"] == plain["rho_start"]
+    assert always["rho_end"] != plain["rho_end"]
+
+
+def test_clipping_solves_what_plain_descent_does_not():
+    """The chapter's central contrast on three seeds: T = 25, learning rate 0.1."""
+    reading = Reading("contrast", (Cell(25, 0.1),), n_updates=2600)
+    (record,) = run(
+        SMOKE, seeds=(0, 1, 2), hidden_size=50, check_every=200, screen=1000, test=10_000,
+        readings=(reading,),
+    )
+    plain, clipped = (record.select(threshold=t)[0].metrics for t in (PLAIN, 1.0))
+    assert sum(clipped["solved"]) >= 2
+    assert sum(plain["solved"]) == 0
+    assert all(e <= 0.015 for e, s in zip(clipped["error_rate"], clipped["solved"], strict=True) if s)
+
+
+def test_solved_means_at_most_one_percent_of_fresh_sequences():
+    """A network built to know the answer passes; one that guesses one class does not."""
+    task = TemporalOrder(12)
+    settings = dataclasses.replace(SMOKE, screen=200, test=400)
+    reading = settings.readings[0]
+    exam = temporal_order._Exam(settings, reading, task, (0,), torch.tensor([0, 0]), 2)
+
+    class Oracle:
+        W_rec = torch.zeros(2, 3, 3)
+
+        def states(self, symbols, *, last):
+            return symbols
+
+        def read_out(self, symbols):
+            relevant = symbols[symbols < 2].view(*symbols.shape[:2], 2)
+            target = relevant[..., 0] + 2 * relevant[..., 1]
+            logits = torch.nn.functional.one_hot(target, 4).float()
+            logits[1:] = torch.tensor([1.0, 0, 0, 0])  # the second replica always says class 0
+            return logits
+
+        def select(self, replicas):
+            assert replicas.tolist() == [0]
+            return self
+
+    finished = exam(Oracle(), 5, torch.arange(2))
+    assert finished.tolist() == [True, False]
+    assert exam.perfect_at.tolist() == [5, -1]
+    assert math.isclose(float(exam.best[1]), 0.75, abs_tol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (Cell(9, 0.1), "seq_len must be an integer >= 10, got 9"),
+        (Cell(10, 0.0), "learning_rate must be a finite number > 0, got 0.0"),
+        (Cell(10, math.nan), "learning_rate must be a finite number > 0, got nan"),
+        (Cell(10, 0.1, init_std=-1.0), "init_std must be a finite number > 0, got -1.0"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_runs(cell, message):
+    with pytest.raises(ArgumentError, match=message):
+        run(SMOKE, readings=(Reading("bad", (cell,), n_updates=1),))
+
+
+def test_unknown_reading_and_hidden_size_zero_are_named():
+    with pytest.raises(ArgumentError, match="did you mean 'same_rate'"):
+        SMOKE.only("same_rates")
+    with pytest.raises(ArgumentError, match="hidden_size must be an integer >= 1, got 0"):
+        run(SMOKE, hidden_size=0)
