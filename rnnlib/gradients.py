@@ -15,13 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rnnlib import checks
-from rnnlib.cells import (
-    PARAMETRISATIONS,
-    Nonlinearity,
-    activation_jacobian,
-    preactivation_jacobian,
-)
+from rnnlib import cells, checks
+from rnnlib.cells import Nonlinearity
 from rnnlib.checks import ArgumentError
 
 
@@ -41,10 +36,10 @@ def state_jacobians(
     Raises:
         ArgumentError: for an unknown parametrisation.
     """
-    checks.one_of("parametrisation", parametrisation, PARAMETRISATIONS)
+    checks.one_of("parametrisation", parametrisation, cells.PARAMETRISATIONS)
     if parametrisation == "preactivation":
-        return preactivation_jacobian(states[..., :-1, :], W_rec, f)
-    return activation_jacobian(states[..., 1:, :], W_rec, f)
+        return cells.preactivation_jacobian(states[..., :-1, :], W_rec, f)
+    return cells.activation_jacobian(states[..., 1:, :], W_rec, f)
 
 
 def jacobian_product(jacobians: Tensor) -> Tensor:
@@ -152,9 +147,7 @@ def temporal_components(jacobians: Tensor, grad_state: Tensor, immediate: Tensor
     return torch.einsum("th,thp->tp", deltas, immediate)
 
 
-def component_norms(
-    jacobians: Tensor, grad_state: Tensor, source: Tensor | None = None
-) -> Tensor:
+def component_norms(jacobians: Tensor, grad_state: Tensor, source: Tensor | None = None) -> Tensor:
     """Norms of the temporal components, without forming them.
 
     In the preactivation form the component of time ``k`` is the outer product of ``delta_k`` with
@@ -190,20 +183,23 @@ def growth_rate(norms: Tensor, start: int = 0) -> Tensor:
     """
     logs = norms[..., start:].log()
     if logs.shape[-1] < 2:
-        raise ArgumentError(
-            f"start must leave at least 2 of {norms.shape[-1]} norms, got {start}"
-        )
+        raise ArgumentError(f"start must leave at least 2 of {norms.shape[-1]} norms, got {start}")
     steps = torch.arange(logs.shape[-1], dtype=logs.dtype, device=logs.device)
     centred = steps - steps.mean()
     return (logs * centred).sum(-1) / centred.square().sum()
 
 
 def alignment(a: Tensor, b: Tensor) -> Tensor:
-    """``|cos|`` of the angle between vectors in the last axis: 1 parallel, 0 perpendicular."""
-    # Unit vectors first: the product of two exploding norms may overflow, their ratio does not.
-    a = a / torch.linalg.vector_norm(a, dim=-1, keepdim=True)
-    b = b / torch.linalg.vector_norm(b, dim=-1, keepdim=True)
-    return (a * b).sum(-1).abs()
+    """``|cos|`` of the angle between vectors in the last axis: 1 parallel, 0 perpendicular.
+
+    The length is divided out first, so exploding vectors do not overflow. NaN for a zero vector.
+    """
+
+    def unit(v: Tensor) -> Tensor:
+        v = v / v.abs().amax(-1, keepdim=True)
+        return v / v.norm(dim=-1, keepdim=True)
+
+    return (unit(a) * unit(b)).sum(-1).abs()
 
 
 def clip_norm(
@@ -234,21 +230,21 @@ def clip_norm(
         raise ArgumentError("gradients must hold at least one tensor, got none")
     if not isinstance(threshold, Tensor) and not threshold > 0:
         raise ArgumentError(f"threshold must be a number > 0 (inf for never), got {threshold!r}")
-    first_kept = 1 if replicas else 0
+    kept = 1 if replicas else 0
     norms = [
-        torch.linalg.vector_norm(
-            g.reshape(*g.shape[:first_kept], -1), dim=-1, dtype=torch.float64
-        )
+        torch.linalg.vector_norm(g.reshape(*g.shape[:kept], -1), dim=-1, dtype=torch.float64)
         for g in gradients
     ]
     norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    if isinstance(threshold, Tensor):
+        checks.shape("threshold", threshold, norm.shape)
     factor = torch.where(norm >= threshold, threshold / norm, 1.0)
     factor = torch.where(norm.isfinite(), factor, torch.nan)
-    clipped = [
-        g * factor.to(g.dtype).reshape(-1, *(1,) * (g.ndim - 1)) if replicas else g * factor.to(g.dtype)
-        for g in gradients
-    ]
-    return clipped, norm, factor
+
+    def rescaled(g: Tensor) -> Tensor:
+        return g * factor.to(g.dtype).reshape(norm.shape + (1,) * (g.ndim - kept))
+
+    return [rescaled(g) for g in gradients], norm, factor
 
 
 def clip_elementwise(gradients: Sequence[Tensor], bound: float) -> list[Tensor]:

@@ -1,0 +1,226 @@
+"""Training on long sequences cut into chunks, the state carried from each chunk to the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnlib.checks import ArgumentError, at_least
+from rnnlib.models import Elman
+from rnnlib.train import train
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""``(logits (R, B, T, O), targets (R, B, T, ...)) -> nats (R, B, T)`` for every step."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A sequence to be predicted: ``targets[t]`` given ``inputs[:t+1]``; time is axis 0."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a replica reached at its epoch of best validation loss, in nats a step."""
+
+    train: float
+    valid: float
+    test: float
+    best_epoch: int
+    diverged: bool
+    mean_norm: float
+    max_norm: float
+    clipped_fraction: float
+    valid_curve: tuple[float, ...]
+
+
+def fit(
+    model: Elman,
+    loss: Loss,
+    *,
+    train_pieces: Sequence[Piece],
+    valid_pieces: Sequence[Piece],
+    test_pieces: Sequence[Piece],
+    chunk: int,
+    n_epochs: int,
+    learning_rate: float | Tensor,
+    threshold: float | Tensor,
+    orders: Sequence[torch.Generator],
+    progress: str = "",
+) -> list[Outcome]:
+    """Train every replica and report each at its own best epoch.
+
+    One update is one chunk of at most ``chunk`` steps of one piece; its loss is the *sum* over its
+    steps, so that clipping thresholds mean what they mean in P12. The state is zero at the start
+    of a piece and carried, without its gradient, from chunk to chunk; the shorter last chunk is
+    kept. Each replica goes through the pieces in its own order, drawn anew every epoch.
+
+    Args:
+        orders: a generator for each replica; replicas to be paired get equal seeds.
+
+    Raises:
+        ArgumentError: for no pieces, a chunk below 1 or no epochs.
+    """
+    at_least("chunk", chunk, 1)
+    at_least("n_epochs", n_epochs, 1)
+    if not (train_pieces and valid_pieces and test_pieces):
+        raise ArgumentError("train, valid and test must hold at least one piece each, got none")
+    device = model.W_rec.device
+    chunks = _Chunks(train_pieces, chunk, orders, device)
+    best = _Best(model, loss, valid_pieces, len(chunks), n_epochs)
+
+    def objective(
+        work: Elman, step: int, replicas: Tensor, carry: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        inputs, targets, mask, starts = chunks.at(step, replicas)
+        if carry is not None:
+            carry = torch.where(starts[:, None, None], 0.0, carry)
+        states = work.states(inputs[:, None], carry)
+        nats = loss(work.read_out(states), targets[:, None])
+        # Padding stands only behind the end of a piece, so the state that it spoils is never used.
+        return (nats[:, 0] * mask).sum(1), states[:, :, -1].detach()
+
+    history = train(
+        model,
+        objective,
+        learning_rate=learning_rate,
+        threshold=threshold,
+        n_updates=n_epochs * len(chunks),
+        check=best,
+        check_every=len(chunks),
+        progress=progress,
+    )
+    train_loss = nats_per_step(best.model, loss, train_pieces)
+    test_loss = nats_per_step(best.model, loss, test_pieces)
+    outcomes = []
+    for r in range(model.replicas):
+        norm = history.grad_norm[: int(history.updates[r]), r]
+        reached = math.isfinite(best.loss[r])
+        outcomes.append(
+            Outcome(
+                train=float(train_loss[r]) if reached else math.nan,
+                valid=float(best.loss[r]) if reached else math.nan,
+                test=float(test_loss[r]) if reached else math.nan,
+                best_epoch=int(best.epoch[r]),
+                diverged=bool(history.diverged[r]),
+                mean_norm=float(norm.mean()),
+                max_norm=float(norm.max()) if len(norm) else math.nan,
+                clipped_fraction=float(history.clipped[: len(norm), r].double().mean()),
+                valid_curve=tuple(best.curve[:, r].tolist()),
+            )
+        )
+    return outcomes
+
+
+def nats_per_step(
+    model: Elman, loss: Loss, pieces: Sequence[Piece], *, batch: int = 32, window: int = 200
+) -> Tensor:
+    """Mean loss over all steps of all pieces in a flat list, ``(R,)`` float64, state carried."""
+    total = torch.zeros(model.replicas, dtype=torch.float64)
+    by_length = sorted(pieces, key=lambda piece: len(piece.inputs), reverse=True)
+    device = model.W_rec.device
+    with torch.no_grad():
+        for i in range(0, len(by_length), batch):
+            inputs, targets, mask = _padded(by_length[i : i + batch], device)
+            state = None
+            for t in range(0, inputs.shape[1], window):
+                part = inputs[:, t : t + window].expand(model.replicas, *[-1] * inputs.dim())
+                answers = targets[:, t : t + window].expand(model.replicas, *[-1] * targets.dim())
+                states = model.states(part, state)
+                nats = loss(model.read_out(states), answers) * mask[:, t : t + window]
+                total += nats.sum((1, 2)).double().cpu()
+                state = states[:, :, -1]
+    return total / sum(len(piece.inputs) for piece in pieces)
+
+
+def columns(outcomes: Sequence[Outcome], unit: str, scale: float = 1.0) -> dict[str, list[Any]]:
+    """Outcomes as the metrics of a record, losses multiplied by ``scale`` and named by unit."""
+    return {
+        f"train_{unit}": [o.train * scale for o in outcomes],
+        f"valid_{unit}": [o.valid * scale for o in outcomes],
+        f"test_{unit}": [o.test * scale for o in outcomes],
+        "best_epoch": [o.best_epoch for o in outcomes],
+        "diverged": [o.diverged for o in outcomes],
+        "mean_norm": [o.mean_norm for o in outcomes],
+        "max_norm": [o.max_norm for o in outcomes],
+        "clipped_fraction": [o.clipped_fraction for o in outcomes],
+    }
+
+
+def _padded(pieces: Sequence[Piece], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    pad = torch.nn.utils.rnn.pad_sequence
+    inputs = pad([p.inputs for p in pieces], batch_first=True).to(device)
+    targets = pad([p.targets for p in pieces], batch_first=True).to(device)
+    lengths = torch.tensor([len(p.inputs) for p in pieces], device=device)
+    mask = torch.arange(inputs.shape[1], device=device) < lengths[:, None]
+    return inputs, targets, mask
+
+
+class _Chunks:
+    """The training pieces as padded chunks, and each replica's own way through them."""
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        length: int,
+        orders: Sequence[torch.Generator],
+        device: torch.device,
+    ) -> None:
+        cut, self.of_piece = [], []
+        for piece in pieces:
+            first = len(cut)
+            for inputs, targets in zip(
+                piece.inputs.split(length), piece.targets.split(length), strict=True
+            ):
+                cut.append(Piece(inputs, targets))
+            self.of_piece.append(range(first, len(cut)))
+        self.inputs, self.targets, self.mask = _padded(cut, device)
+        self.starts = torch.zeros(len(cut), dtype=torch.bool, device=device)
+        self.starts[[chunks.start for chunks in self.of_piece]] = True
+        self.orders, self.plan = orders, torch.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def at(self, step: int, replicas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        place = (step - 1) % len(self)
+        if place == 0:
+            self.plan = torch.tensor([self._way(order) for order in self.orders])
+        chosen = self.plan[replicas, place].to(self.inputs.device)
+        return self.inputs[chosen], self.targets[chosen], self.mask[chosen], self.starts[chosen]
+
+    def _way(self, order: torch.Generator) -> list[int]:
+        shuffled = torch.randperm(len(self.of_piece), generator=order).tolist()
+        return [chunk for piece in shuffled for chunk in self.of_piece[piece]]
+
+
+class _Best:
+    """A check that never stops a replica: it keeps the weights of each one's best epoch."""
+
+    def __init__(
+        self, model: Elman, loss: Loss, pieces: Sequence[Piece], epoch_length: int, n_epochs: int
+    ) -> None:
+        self.task_loss, self.pieces, self.epoch_length = loss, pieces, epoch_length
+        self.model = model.select(torch.arange(model.replicas, device=model.W_rec.device))
+        self.loss = torch.full((model.replicas,), math.inf, dtype=torch.float64)
+        self.epoch = torch.zeros(model.replicas, dtype=torch.int64)
+        self.curve = torch.full((n_epochs, model.replicas), math.nan, dtype=torch.float64)
+
+    def __call__(self, model: Elman, step: int, replicas: Tensor) -> Tensor:
+        epoch = step // self.epoch_length
+        loss = nats_per_step(model, self.task_loss, self.pieces)
+        self.curve[epoch - 1, replicas] = loss
+        better = (loss < self.loss[replicas]).nonzero()[:, 0]
+        if len(better):
+            device = model.W_rec.device
+            places = replicas[better]
+            self.model.put_(places.to(device), model.select(better.to(device)))
+            self.loss[places], self.epoch[places] = loss[better], epoch
+        return torch.zeros(len(replicas), dtype=torch.bool)

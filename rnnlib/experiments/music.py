@@ -1,0 +1,154 @@
+"""Polyphonic music: nats a time step with and without clipping (P12, section 4.1, Table 1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnlib.checks import at_least, positive
+from rnnlib.experiments.carried import Outcome, Piece, columns, fit
+from rnnlib.experiments.sweep import cpu_workers, spread
+from rnnlib.models import Elman
+from rnnlib.records import Record, Result, make
+from rnnlib.tasks import music
+
+TITLE = "Polyphonic music: negative log-likelihood a time step"
+
+PAPER_SETS = ("nottingham", "piano-midi", "musedata")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """100 tanh units with biases, learning rate .001, threshold 120, chunks of 100 (section 4.1).
+
+    Readings where the text is silent: the loss of an update is the sum over its chunk (the scale
+    on which a threshold of 120 makes sense), one song at a time, songs in random order, weights
+    from N(0, 0.1^2), and scores at the epoch of best validation loss.
+    """
+
+    scale: str
+    seeds: tuple[int, ...]
+    datasets: tuple[str, ...]
+    n_epochs: int
+    hidden_size: int = 100
+    learning_rate: float = 0.001
+    thresholds: tuple[float | None, ...] = (None, 120.0)
+    chunk: int = 100
+    init_std: float = 0.1
+    n_songs: int = 0  # 0: all
+    reduced: str = ""
+    workers: int = field(default=0, compare=False)
+
+    def on(self, *datasets: str) -> Settings:
+        """The same settings on these data sets alone."""
+        return dataclasses.replace(self, datasets=datasets)
+
+
+SETTINGS = {
+    "smoke": Settings(
+        "smoke",
+        (0, 1),
+        ("bach-chorales",),
+        n_epochs=1,
+        hidden_size=6,
+        n_songs=3,
+        reduced="everything",
+        workers=1,
+    ),
+    "reduced": Settings(
+        "reduced",
+        (0, 1, 2, 3, 4),
+        ("bach-chorales", *PAPER_SETS),
+        n_epochs=20,
+        reduced="20 epochs instead of training until the validation loss stops falling",
+    ),
+    "paper": Settings("paper", (0, 1, 2, 3, 4), PAPER_SETS, n_epochs=250),
+}
+
+
+def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> list[Record]:
+    """Train both arms from the same starts on every data set; one record a data set.
+
+    Raises:
+        ArgumentError: for settings outside their range; DataError for a set that cannot be had.
+            Both before anything is trained.
+    """
+    positive("learning_rate", settings.learning_rate)
+    at_least("hidden_size", settings.hidden_size, 1)
+    for name in settings.datasets:
+        music.load(name)
+    return [_run_dataset(settings, name, device, progress) for name in settings.datasets]
+
+
+def bernoulli_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum over the 88 notes of the cross-entropy of a note being on; ``(..., 88) -> (...)``."""
+    # binary_cross_entropy_with_logits, written so that it costs two passes instead of five
+    return (torch.nn.functional.softplus(logits) - logits * targets).sum(-1)
+
+
+def pieces(songs: list[Any], n_songs: int = 0) -> list[Piece]:
+    """Songs as next-frame prediction: frame ``t`` from the frames before it, the first from silence."""
+    result = []
+    for song in songs[: n_songs or None]:
+        roll = torch.from_numpy(song).float()
+        result.append(Piece(torch.cat([torch.zeros_like(roll[:1]), roll[:-1]]), roll))
+    return result
+
+
+def _run_dataset(settings: Settings, name: str, device: str, progress: bool) -> Record:
+    started = time.perf_counter()
+    workers = settings.workers or cpu_workers(device)
+    shares = [settings.seeds[i::workers] for i in range(min(workers, len(settings.seeds)))]
+    groups = [(settings, name, seeds, device, progress and i == 0) for i, seeds in enumerate(shares)]
+    measured: dict[tuple[float | None, int], Outcome] = {}
+    for part in spread(_run_group, groups, workers=workers):
+        measured.update(part)
+    results = [
+        Result(
+            condition={"dataset": name, "threshold": threshold},
+            metrics=columns([measured[threshold, seed] for seed in settings.seeds], "nll"),
+        )
+        for threshold in settings.thresholds
+    ]
+    return make(
+        "music",
+        settings.scale,
+        {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("seeds", "workers")}
+        | {"datasets": [name]},
+        settings.seeds,
+        results,
+        wall_time_s=time.perf_counter() - started,
+        device=device,
+        variant=name,
+        reduced=settings.reduced,
+    )
+
+
+def _run_group(
+    group: tuple[Settings, str, tuple[int, ...], str, bool],
+) -> dict[tuple[float | None, int], Outcome]:
+    settings, name, seeds, device, progress = group
+    arms = [(threshold, seed) for threshold in settings.thresholds for seed in seeds]
+    rolls = music.load(name)
+    model = Elman(88, settings.hidden_size, 88, replicas=len(arms))
+    model.draw_(settings.init_std, [torch.Generator().manual_seed(seed) for _, seed in arms])
+    outcomes = fit(
+        model.to(device),
+        bernoulli_nats,
+        train_pieces=pieces(rolls.train, settings.n_songs),
+        valid_pieces=pieces(rolls.valid, settings.n_songs),
+        test_pieces=pieces(rolls.test, settings.n_songs),
+        chunk=settings.chunk,
+        n_epochs=settings.n_epochs,
+        learning_rate=settings.learning_rate,
+        threshold=torch.tensor([math.inf if t is None else t for t, _ in arms]),
+        orders=[torch.Generator().manual_seed(10_000 + seed) for _, seed in arms],
+        progress=f"music, {name}" if progress else "",
+    )
+    return dict(zip(arms, outcomes, strict=True))

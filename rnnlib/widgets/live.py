@@ -1,0 +1,44 @@
+"""The wall in a running notebook: the same module, its state shared with Python by anywidget."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import anywidget
+import traitlets
+
+from rnnlib.widgets import wall
+
+
+class LiveWall(anywidget.AnyWidget):
+    """``wall.Wall`` whose state a kernel can read and set while the reader moves it.
+
+    Its mime bundle keeps the HTML figure beside the live one, for viewers without a kernel.
+    """
+
+    _esm = wall.module()
+
+    # The checks of `wall.accepted` replace traitlets' own, so that both hosts say the same.
+    w = traitlets.Any().tag(sync=True)
+    b = traitlets.Any().tag(sync=True)
+    learning_rate = traitlets.Any().tag(sync=True)
+    threshold = traitlets.Any().tag(sync=True)
+    clipping = traitlets.Any().tag(sync=True)
+    seq_len = traitlets.Any().tag(sync=True)
+
+    @traitlets.validate("w", "b", "learning_rate", "threshold", "clipping", "seq_len")
+    def _accept(self, proposal: Any) -> Any:
+        return wall.accepted(proposal.trait.name, proposal.value)
+
+    def state(self) -> dict[str, Any]:
+        """What the reader sees now, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(wall.Wall)}
+
+    def __repr__(self) -> str:
+        return repr(wall.Wall(**self.state()))
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle = super()._repr_mimebundle_(**options)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        return {**data, "text/html": wall.page(self.state())}, metadata

@@ -1,0 +1,724 @@
+// The wall: gradient descent on the error surface of a one-unit recurrent network.
+//
+//   x_t = w sigma(x_{t-1}) + b,   E = (sigma(x_T) - target)^2      (P12, equation 14 and Figure 3)
+//
+// One module, no imports. The first part is mathematics (pure functions on float64 numbers, tested
+// against rnnlib); the second draws. It is longer than our modules usually are because the
+// static page inlines it whole. `render` has anywidget's signature; `mount` serves a page that has
+// no kernel.
+
+// ---------------------------------------------------------------- mathematics
+
+export const WINDOW = { w: [4, 6], b: [-3.2, -2] };
+export const DEFAULTS = {
+  w: 5, b: -2.4, learning_rate: 0.1, threshold: 1, clipping: true, seq_len: 50,
+};
+export const N_STEPS = 400;
+const PROBLEM = { seqLen: 50, x0: 0.5, target: 0.7 };
+
+const logistic = (x) => 1 / (1 + Math.exp(-x));
+
+/** State x_T after T applications of x -> w sigma(x) + b. */
+export function state(w, b, T = PROBLEM.seqLen, x0 = PROBLEM.x0) {
+  let x = x0;
+  for (let t = 0; t < T; t++) x = w * logistic(x) + b;
+  return x;
+}
+
+/** Error and its exact gradient: the derivatives of the state are carried forward with it. */
+export function errorAndGradient(w, b, settings = {}) {
+  const { seqLen, x0, target } = { ...PROBLEM, ...settings };
+  let x = x0, dxdw = 0, dxdb = 0;
+  for (let t = 0; t < seqLen; t++) {
+    const s = logistic(x);
+    const slope = w * s * (1 - s);
+    dxdw = s + slope * dxdw;
+    dxdb = 1 + slope * dxdb;
+    x = w * s + b;
+  }
+  const y = logistic(x);
+  const outer = 2 * (y - target) * y * (1 - y);
+  return { error: (y - target) ** 2, gradW: outer * dxdw, gradB: outer * dxdb, state: x };
+}
+
+/**
+ * Gradient descent from start = [w, b]; a gradient whose norm reaches the threshold is rescaled
+ * to it (P12, algorithm 1). A null or infinite threshold never rescales. The walk stops early
+ * where the surface is no longer finite; `n` counts the steps that were made.
+ */
+export function descend(start, settings = {}) {
+  const { learningRate = 0.1, threshold = null, nSteps = N_STEPS, ...problem } = settings;
+  const limit = threshold === null ? Infinity : threshold;
+  const w = new Float64Array(nSteps + 1), b = new Float64Array(nSteps + 1);
+  const error = new Float64Array(nSteps + 1), stepLength = new Float64Array(nSteps);
+  const gradNorm = new Float64Array(nSteps + 1);
+  [w[0], b[0]] = start;
+  let n = 0;
+  for (let k = 0; ; k++) {
+    const here = errorAndGradient(w[k], b[k], problem);
+    const norm = Math.hypot(here.gradW, here.gradB);
+    error[k] = here.error;
+    gradNorm[k] = norm;
+    n = k;
+    if (k === nSteps || !Number.isFinite(norm)) break;
+    const rate = norm >= limit ? (learningRate * limit) / norm : learningRate;
+    w[k + 1] = w[k] - rate * here.gradW;
+    b[k + 1] = b[k] - rate * here.gradB;
+    stepLength[k] = rate * norm;
+  }
+  return { n, w, b, error, stepLength, gradNorm };
+}
+
+/** Error over a grid, row by row: entry j * ws.length + i belongs to (ws[i], bs[j]). */
+export function surface(ws, bs, settings = {}) {
+  const { seqLen, x0, target } = { ...PROBLEM, ...settings };
+  const errors = new Float64Array(ws.length * bs.length);
+  let k = 0;
+  for (const b of bs) {
+    for (const w of ws) errors[k++] = (logistic(state(w, b, seqLen, x0)) - target) ** 2;
+  }
+  return errors;
+}
+
+/** b on the wall for long sequences: x0 is the unstable fixed point, or before that the fold. */
+export function wallLine(w, x0 = PROBLEM.x0) {
+  if (w < 4) return NaN;
+  const s0 = logistic(x0);
+  if (w * s0 * (1 - s0) >= 1) return x0 - s0 * w;
+  const s = (1 + Math.sqrt(1 - 4 / w)) / 2;
+  return Math.log(s / (1 - s)) - w * s;
+}
+
+/** b at which the target itself is a fixed point, so that the error is zero on its basin. */
+export function valleyLine(w, target = PROBLEM.target) {
+  return Math.log(target / (1 - target)) - target * w;
+}
+
+/** n starts spread evenly (a sunflower) over the disc of the given radius about a start. */
+export function nearby([w, b], n, radius) {
+  const golden = Math.PI * (3 - Math.sqrt(5));
+  return Array.from({ length: n }, (_, i) => {
+    const r = radius * Math.sqrt((i + 0.5) / n);
+    return [w + r * Math.cos(i * golden), b + r * Math.sin(i * golden)];
+  });
+}
+
+/** What a typed number must be; null when it is accepted, else the message. */
+export function objection(name, value) {
+  const range = { w: WINDOW.w, b: WINDOW.b, seq_len: [1, 100] }[name];
+  const number = typeof value === "number" && Number.isFinite(value);
+  if (range) {
+    const whole = name === "seq_len";
+    if (number && value >= range[0] && value <= range[1] && (!whole || Number.isInteger(value)))
+      return null;
+    const label = whole ? "T" : name;
+    return `${label}: ${whole ? "a whole number" : "a number"} from ${range.map(plainNumber).join(" to ")}`;
+  }
+  if (number && value > 0) return null;
+  return `${name.replace("_", " ")}: a number above 0`;
+}
+
+// ---------------------------------------------------------------- words and numbers
+
+const plainNumber = (x) => String(x).replace("-", "−");
+const fixed = (x, digits) => (Math.abs(x) < 1000 ? plainNumber(x.toFixed(digits)) : readable(x));
+
+/** Three digits where that reads well, powers of ten where it does not. */
+export function readable(x) {
+  if (!Number.isFinite(x)) return "not finite";
+  if (x === 0) return "0";
+  const size = Math.abs(x);
+  if (size >= 0.001 && size < 1000) return plainNumber(Number(x.toPrecision(3)));
+  const [digits, power] = x.toExponential(1).split("e");
+  const raised = [...String(Number(power))].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]));
+  return `${plainNumber(digits)}·10${raised.join("")}`;
+}
+
+/** What the reader sees of a walk up to step k. */
+export function summary(path, k) {
+  const n = Math.min(k, path.n);
+  const inside = (i) =>
+    path.w[i] >= WINDOW.w[0] && path.w[i] <= WINDOW.w[1] &&
+    path.b[i] >= WINDOW.b[0] && path.b[i] <= WINDOW.b[1];
+  let largest = 0, left = -1;
+  for (let i = 0; i < n; i++) {
+    largest = Math.max(largest, path.stepLength[i]);
+    if (left < 0 && !inside(i + 1)) left = i + 1;
+  }
+  return {
+    steps: n, largest, w: path.w[n], b: path.b[n], error: path.error[n],
+    left, inside: inside(n), stopped: path.n < k,
+  };
+}
+
+// ---------------------------------------------------------------- colour
+
+// Nine anchors of viridis; between them we interpolate.
+const VIRIDIS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30",
+  "fde725"].map((c) => [0, 2, 4].map((i) => parseInt(c.slice(i, i + 2), 16)));
+
+// Low error lies closest to the page in both themes, so that the paths stand out from it.
+const THEMES = {
+  light: { plain: "#d55e00", clipped: "#0072b2", casing: "#ffffff", ink: "#1f2328",
+    muted: "#59636e", rule: "#d0d7de", field: "#ffffff", page: [255, 255, 255], tint: 0.3, flip: true },
+  dark: { plain: "#e69f00", clipped: "#56b4e9", casing: "#0d1117", ink: "#e6e9ed",
+    muted: "#a3adb8", rule: "#3d444d", field: "#1b2027", page: [13, 17, 23], tint: 0.38, flip: false },
+};
+
+/** Colour of a fraction between 0 (no error) and 1 (the largest in the window). */
+export function colour(fraction, theme = "light") {
+  const { page, tint, flip } = THEMES[theme];
+  const at = Math.min(Math.max(flip ? 1 - fraction : fraction, 0), 1) * (VIRIDIS.length - 1);
+  const i = Math.min(Math.floor(at), VIRIDIS.length - 2);
+  return VIRIDIS[i].map((low, c) => {
+    const full = low + (at - i) * (VIRIDIS[i + 1][c] - low);
+    return Math.round(full + tint * (page[c] - full));
+  });
+}
+
+const LARGEST_ERROR = 0.43;             // on the window, T = 50, it is 0.4266
+const shade = (error) => Math.sqrt(error / LARGEST_ERROR);   // that is |sigma(x_T) - target|
+
+// ---------------------------------------------------------------- small tools for drawing
+
+function node(tag, attributes = {}, ...children) {
+  const drawn = ["svg", "g", "path", "circle", "rect", "text", "tspan", "line", "polygon"];
+  const made = drawn.includes(tag)
+    ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+    : document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+/** The part of the segment p-q inside the box, as fractions [from, to] of it; null if outside. */
+export function clipSegment(p, q, box) {
+  let from = 0, to = 1;
+  for (const axis of [0, 1]) {
+    const d = q[axis] - p[axis];
+    if (d === 0 && (p[axis] < box[axis][0] || p[axis] > box[axis][1])) return null;
+    if (d === 0) continue;
+    const ends = box[axis].map((edge) => (edge - p[axis]) / d);
+    from = Math.max(from, Math.min(...ends));
+    to = Math.min(to, Math.max(...ends));
+  }
+  return from < to ? [from, to] : null;
+}
+
+const ticks = (from, to, step) =>
+  Array.from({ length: Math.round((to - from) / step) + 1 }, (_, i) => from + i * step);
+
+/** Light or dark, as the page says it (book theme, JupyterLab, Colab, VS Code) or the system. */
+function pageTheme() {
+  const { documentElement: html, body } = document;
+  const said = html.dataset.theme ?? html.getAttribute("theme");
+  if (said === "dark" || said === "light") return said;
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false" ? "dark" : "light";
+  if (body.classList.contains("vscode-dark")) return "dark";
+  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+}
+
+const CSS = `
+.rnn-wall { container-type: inline-size; color: var(--ink); font-size: 14px; line-height: 1.45;
+  max-width: 780px; margin: 0 auto; text-align: left; }
+.rnn-wall * { box-sizing: border-box; }
+.rnn-wall .rnn-head { display: flex; flex-wrap: wrap; gap: 2px 20px; align-items: center;
+  justify-content: space-between; margin: 0 0 6px 46px; }
+.rnn-wall .rnn-map, .rnn-wall .rnn-curve { position: relative; }
+.rnn-wall canvas { position: absolute; display: block; }
+.rnn-wall svg { display: block; position: relative; width: 100%; overflow: visible; }
+.rnn-wall svg text { fill: var(--ink); font-size: 12px; }
+.rnn-wall svg .rnn-muted { fill: var(--muted); }
+.rnn-wall svg .rnn-onmap { paint-order: stroke; stroke: var(--casing); stroke-width: 3px;
+  stroke-linejoin: round; stroke-opacity: .75; }
+.rnn-wall svg path { fill: none; stroke-linejoin: round; }
+.rnn-wall .rnn-axis { stroke: var(--rule); stroke-width: 1; }
+.rnn-wall .rnn-casing { stroke: var(--casing); stroke-opacity: .85; stroke-width: 4; }
+.rnn-wall .rnn-plain { stroke: var(--plain); stroke-width: 2; }
+.rnn-wall .rnn-clipped { stroke: var(--clipped); stroke-width: 2; }
+.rnn-wall path.rnn-clipped, .rnn-wall line.rnn-clipped { stroke-dasharray: 5 3; }
+.rnn-wall .rnn-dots { stroke: var(--clipped); stroke-width: 2.2; stroke-linecap: round; }
+.rnn-wall .rnn-mark { stroke: var(--casing); stroke-width: 1.5; }
+.rnn-wall .rnn-plain.rnn-mark { fill: var(--plain); stroke: var(--casing); }
+.rnn-wall .rnn-clipped.rnn-mark { fill: var(--clipped); stroke: var(--casing); }
+.rnn-wall .rnn-guide { stroke: var(--ink); stroke-width: 1.5; stroke-opacity: .8; }
+.rnn-wall .rnn-map svg > * { pointer-events: none; }
+.rnn-wall .rnn-map svg > :is(.rnn-surface, .rnn-handle) { pointer-events: auto; }
+.rnn-wall .rnn-surface { cursor: crosshair; fill: transparent; }
+.rnn-wall .rnn-handle { cursor: grab; outline: none; touch-action: none; }
+.rnn-wall .rnn-handle:active { cursor: grabbing; }
+.rnn-wall .rnn-handle .rnn-ring { fill: none; stroke: none; }
+.rnn-wall .rnn-handle:focus-visible .rnn-ring { stroke: var(--ink); stroke-width: 2; }
+.rnn-wall .rnn-below { display: grid; gap: 14px 32px; margin-top: 12px; }
+.rnn-wall .rnn-controls { display: grid; gap: 7px 10px; align-content: start;
+  grid-template-columns: auto minmax(60px, 1fr) 76px; align-items: center; }
+.rnn-wall .rnn-start { grid-column: 2 / 4; display: flex; gap: 6px 14px; justify-content: flex-end; }
+.rnn-wall label { color: var(--ink); font: inherit; margin: 0; }
+.rnn-wall input[type=number] { width: 76px; height: 32px; padding: 2px 6px; margin: 0;
+  font: inherit; font-variant-numeric: tabular-nums; color: var(--ink); background: var(--field);
+  border: 1px solid var(--muted); border-radius: 4px; }
+.rnn-wall input[aria-invalid=true] { border-color: var(--plain); box-shadow: 0 0 0 1px var(--plain); }
+.rnn-wall input[type=range] { width: 100%; min-width: 0; height: 32px; margin: 0; }
+.rnn-wall input[type=range], .rnn-wall input[type=checkbox] { accent-color: var(--clipped); }
+.rnn-wall input[type=checkbox] { width: 16px; height: 16px; margin: 0 6px 0 0; vertical-align: -3px; }
+.rnn-wall input:disabled { opacity: .45; }
+.rnn-wall button { font: inherit; height: 32px; width: 76px; padding: 0 6px; color: var(--ink);
+  background: var(--field); border: 1px solid var(--muted); border-radius: 4px; cursor: pointer; }
+.rnn-wall :is(input, button):focus-visible { outline: 2px solid var(--clipped); outline-offset: 2px; }
+.rnn-wall .rnn-error { grid-column: 1 / -1; margin: 0; min-height: 1.45em; color: var(--ink); }
+.rnn-wall .rnn-error:empty { display: none; }
+.rnn-wall .rnn-error::before { content: "✕ "; color: var(--plain); font-weight: 700; }
+.rnn-wall table { width: 100%; border-collapse: collapse; margin: 12px 0 0; font-size: 14px;
+  font-variant-numeric: tabular-nums; border: 0; color: var(--ink); display: table; }
+.rnn-wall :is(th, td) { padding: 4px 0 4px 10px; text-align: right; font-weight: 400; border: 0;
+  border-top: 1px solid var(--rule); background: none; color: var(--ink); white-space: nowrap; }
+.rnn-wall thead th { color: var(--muted); border-top: 0; }
+.rnn-wall :is(th, td):first-child { text-align: left; padding-left: 0; }
+.rnn-wall table svg { display: inline-block; width: 34px; height: 12px; margin-right: 8px; vertical-align: -1px; }
+.rnn-wall tbody tr { background: none; }
+.rnn-wall .rnn-note { margin: 8px 0 0; color: var(--muted); min-height: 4.35em; }
+.rnn-wall .rnn-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap; }
+.rnn-wall [hidden] { display: none !important; }
+@container (min-width: 600px) { .rnn-wall .rnn-below { grid-template-columns: 1fr 1fr; } }
+@container (max-width: 440px) { .rnn-wall :is(th, td) { padding-left: 6px; font-size: 13px; }
+  .rnn-wall input { font-size: 16px !important; } .rnn-wall .rnn-note { min-height: 7.25em; } }
+.rnn-widget[data-live] > .rnn-static { display: none; }
+.rnn-widget { margin: 1em 0; }
+html[data-theme] .bd-content div.cell_output .text_html:has(figure.rnn-widget) {
+  background: none; padding: 0; }
+@media print { .rnn-widget[data-live] > .rnn-static { display: block; }
+  .rnn-widget[data-live] > .rnn-live, .rnn-wall .rnn-controls { display: none; } }
+`;
+
+// ---------------------------------------------------------------- the figure
+
+/** Draw the figure in `el` and keep it and `model` in step; returns a function that lets go. */
+function render({ model, el }) {
+  const serial = (render.serial = (render.serial ?? 0) + 1);   // labels need ids of their own
+  const id = (name) => `rnn-wall-${serial}-${name}`;
+  const root = node("div", { class: "rnn-wall", role: "group",
+    "aria-label": "Interactive figure: gradient descent on the error surface of a one-unit recurrent network" });
+  el.append(node("style", {}, CSS), root);
+  const undo = [];
+  const listen = (target, kind, action) => {
+    target.addEventListener(kind, action);
+    undo.push(() => target.removeEventListener(kind, action));
+  };
+
+  const now = () => Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
+  let good = now();                                            // the last accepted state
+  let paths = {}, shown = N_STEPS, theme = "light", box = null;
+
+  function put(changes) {
+    if ("w" in changes || "b" in changes) hint.remove();
+    for (const [key, value] of Object.entries(changes)) model.set(key, value);
+    model.save_changes();
+  }
+
+  // ---- controls
+  const inputs = {};
+  const message = node("p", { class: "rnn-error", role: "status", id: id("error") });
+  function number(key, step, label) {
+    const input = node("input", { type: "number", step, id: id(key), name: key, inputmode: "decimal",
+      "aria-describedby": id("error"), ...(label ? { "aria-label": label } : {}) });
+    listen(input, "input", () => {
+      if (objection(key, input.valueAsNumber) === null) { clear(); put({ [key]: input.valueAsNumber }); }
+    });
+    listen(input, "change", () => {
+      const wrong = objection(key, input.valueAsNumber);
+      if (wrong === null) return;
+      input.setAttribute("aria-invalid", "true");
+      message.textContent = `${wrong}. The figure still shows ${plainNumber(good[key])}.`;
+    });
+    return (inputs[key] = input);
+  }
+  function clear() {
+    message.textContent = "";
+    for (const input of Object.values(inputs)) input.removeAttribute("aria-invalid");
+  }
+  function range(key, min, max, step, label) {
+    const slider = node("input", { type: "range", min, max, step, "aria-label": label });
+    listen(slider, "input", () => { clear(); put({ [key]: slider.valueAsNumber }); });
+    return slider;
+  }
+  const label = (key, ...content) => node("label", { for: id(key) }, ...content);
+  const clipping = node("input", { type: "checkbox", id: id("clipping"), name: "clipping" });
+  listen(clipping, "change", () => put({ clipping: clipping.checked }));
+  const sliders = {
+    learning_rate: range("learning_rate", 0.005, 0.5, 0.005, "learning rate"),
+    threshold: range("threshold", 0.05, 5, 0.05, "threshold of the gradient norm"),
+    seq_len: range("seq_len", 1, 100, 1, "sequence length T"),
+  };
+  const scrub = node("input", { type: "range", min: 0, max: N_STEPS, step: 1, id: id("scrub") });
+  const play = node("button", { type: "button" }, "Play");
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const controls = node("div", { class: "rnn-controls" },
+    node("span", {}, "Start"),
+    node("span", { class: "rnn-start" },
+      node("label", {}, node("i", {}, "w"), " ", number("w", "0.01")),
+      node("label", {}, node("i", {}, "b"), " ", number("b", "0.01"))),
+    label("learning_rate", "Learning rate"), sliders.learning_rate, number("learning_rate", "any"),
+    node("label", { for: id("clipping") }, clipping, "Clip norm at"), sliders.threshold,
+    number("threshold", "any", "threshold of the gradient norm"),
+    label("seq_len", "Length ", node("i", {}, "T")), sliders.seq_len, number("seq_len", "1"),
+    label("scrub", "Steps shown"), scrub, play,
+    message);
+
+  // ---- picture
+  const title = node("span");
+  const bar = node("svg", { "aria-hidden": "true", style: "width:190px;height:30px" });
+  const canvas = node("canvas", { "aria-hidden": "true" });
+  const map = node("svg", { role: "group" });
+  const curve = node("svg", { role: "img" });
+  const rows = {}, cells = {};
+  for (const kind of ["plain", "clipped"]) {
+    cells[kind] = ["largest", "w", "b", "error"].map(() => node("td"));
+    rows[kind] = node("tr", {}, node("th", { scope: "row" }, key(kind), kind), ...cells[kind]);
+  }
+  const caption = node("th", { scope: "col" });
+  const readout = node("table", { class: "rnn-readout" },
+    node("thead", {}, node("tr", {}, caption, ...[["largest step"], [node("i", {}, "w")], [node("i", {}, "b")],
+      ["error ", node("i", {}, "E")]].map((text) => node("th", { scope: "col" }, ...text)))),
+    node("tbody", {}, rows.plain, rows.clipped));
+  const note = node("p", { class: "rnn-note" });
+  const spoken = node("p", { class: "rnn-unseen", "aria-live": "polite" });
+  root.append(
+    node("div", { class: "rnn-head" }, title, bar),
+    node("div", { class: "rnn-map" }, canvas, map),
+    node("div", { class: "rnn-below" }, controls, node("div", { class: "rnn-curve" }, curve)),
+    readout, note, spoken);
+
+  function mark(kind) {                                        // the book's two arms: disc and triangle
+    return kind === "plain"
+      ? node("circle", { r: 5, class: "rnn-mark rnn-plain" })
+      : node("polygon", { points: "0,-6.5 6,4.5 -6,4.5", class: "rnn-mark rnn-clipped" });
+  }
+  function key(kind) {
+    const end = node("g", { transform: "translate(27 6)" }, mark(kind));
+    return node("svg", { viewBox: "0 0 34 12", "aria-hidden": "true" },
+      node("line", { x1: 0, x2: 24, y1: 6, y2: 6, class: `rnn-${kind}` }), end);
+  }
+
+  // ---- the map: axes, guides, paths, handle
+  const lines = {}, ends = {}, exits = {};
+  const handle = node("g", { class: "rnn-handle", role: "slider", tabindex: "0",
+    "aria-roledescription": "two-dimensional slider", "aria-label": "start of the descent; arrow keys move it, with Shift ten times as far",
+    "aria-valuemin": WINDOW.w[0], "aria-valuemax": WINDOW.w[1] },
+  node("circle", { r: 22, fill: "transparent" }),
+  node("circle", { r: 11, class: "rnn-ring" }),
+  node("circle", { r: 7, style: "fill:var(--casing);stroke:var(--ink);stroke-width:2" }),
+  node("circle", { r: 2, style: "fill:var(--ink)" }));
+  const hint = node("text", { class: "rnn-onmap", x: 14, y: 4 }, "drag the start");
+  handle.append(hint);
+
+  const across = (w) => box.left + ((w - WINDOW.w[0]) / (WINDOW.w[1] - WINDOW.w[0])) * box.width;
+  const down = (b) => box.top + ((WINDOW.b[1] - b) / (WINDOW.b[1] - WINDOW.b[0])) * box.height;
+
+  function layout() {
+    const full = root.clientWidth;
+    if (full === 0) return;
+    const width = full - 46 - 10;
+    box = { left: 46, top: 6, width, height: Math.round(width * (full < 480 ? 0.8 : 0.6)) };
+    const { left, top, height } = box, bottom = top + height;
+    map.setAttribute("viewBox", `0 0 ${full} ${bottom + 36}`);
+    Object.assign(canvas.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+    const parts = [];
+    for (const w of ticks(...WINDOW.w, full < 480 ? 0.5 : 0.25)) {
+      parts.push(node("line", { class: "rnn-axis", x1: across(w), x2: across(w), y1: bottom, y2: bottom + 5 }),
+        node("text", { x: across(w), y: bottom + 18, "text-anchor": "middle", class: "rnn-muted" }, String(w)));
+    }
+    for (const b of ticks(...WINDOW.b, 0.2)) {
+      parts.push(node("line", { class: "rnn-axis", x1: left - 5, x2: left, y1: down(b), y2: down(b) }),
+        node("text", { x: left - 8, y: down(b) + 4, "text-anchor": "end", class: "rnn-muted" }, fixed(b, 1)));
+    }
+    parts.push(
+      node("text", { x: left + width / 2, y: bottom + 34, "text-anchor": "middle", "font-style": "italic" }, "w"),
+      node("text", { x: left - 14, y: down(-2.5) + 4, "text-anchor": "end", "font-style": "italic" }, "b"));
+    parts.push(...guide(wallLine, "", "wall", 5.55, -8), ...guide((w) => (w > 4.4789 ? NaN : valleyLine(w)), "1 4", "zero error", 4.2, -8));
+    for (const kind of ["plain", "clipped"]) {
+      lines[kind] = [node("path", { class: "rnn-casing" }), node("path", { class: `rnn-${kind}` })];
+      ends[kind] = mark(kind);
+      exits[kind] = node("g");
+    }
+    const field = node("rect", { class: "rnn-surface", x: left, y: top, width, height });
+    map.replaceChildren(...parts, field, ...lines.plain, ...lines.clipped, exits.plain, exits.clipped,
+      ends.plain, ends.clipped, handle);
+    paintSurface();
+    draw();
+  }
+
+  function guide(line, dashes, name, at, shift) {
+    const points = ticks(...WINDOW.w, 0.005).map((w) => [w, line(w)])
+      .filter(([, b]) => b >= WINDOW.b[0] && b <= WINDOW.b[1]).map(([w, b]) => [across(w), down(b)]);
+    const x = across(at), y = down(line(at));
+    const angle = Math.atan2(down(line(at + 0.1)) - y, across(at + 0.1) - x) * (180 / Math.PI);
+    return [node("path", { class: "rnn-guide", d: `M${points.join("L")}`, "stroke-dasharray": dashes, "stroke-linecap": "round" }),
+      node("text", { class: "rnn-onmap", transform: `translate(${x} ${y}) rotate(${angle})`, y: shift, "text-anchor": "middle" }, name)];
+  }
+
+  function paintSurface() {
+    const n = [320, 192];
+    const centres = ([low, high], count) => Array.from({ length: count }, (_, i) => low + ((i + 0.5) / count) * (high - low));
+    const errors = surface(centres(WINDOW.w, n[0]), centres(WINDOW.b, n[1]).reverse(), { seqLen: good.seq_len });
+    [canvas.width, canvas.height] = n;
+    const pen = canvas.getContext("2d"), image = pen.createImageData(...n);
+    errors.forEach((error, k) => image.data.set([...colour(shade(error), theme), 255], 4 * k));
+    pen.putImageData(image, 0, 0);
+    paintBar();
+  }
+
+  function paintBar() {
+    const stops = Array.from({ length: 160 }, (_, i) => node("rect", { x: 20 + i, y: 2, width: 1, height: 9,
+      fill: `rgb(${colour(i / 159, theme)})`, "shape-rendering": "crispEdges" }));
+    const labels = [0, 0.01, 0.1, 0.4].map((e) => node("text", { x: 20 + 160 * shade(e), y: 24, "text-anchor": "middle", class: "rnn-muted" }, String(e)));
+    bar.replaceChildren(node("text", { x: 4, y: 11, "font-style": "italic" }, "E"), ...stops, ...labels);
+  }
+
+  // ---- what changes with every move
+  function trace(path, upTo) {
+    const bounds = [WINDOW.w, WINDOW.b];
+    let d = "", pen = null;
+    const arrows = [];
+    for (let i = 0; i < Math.min(upTo, path.n); i++) {
+      const p = [path.w[i], path.b[i]], q = [path.w[i + 1], path.b[i + 1]];
+      const part = clipSegment(p, q, bounds);
+      if (part === null) continue;
+      const [a, z] = part.map((t) => [across(p[0] + t * (q[0] - p[0])), down(p[1] + t * (q[1] - p[1]))]);
+      if (pen !== i || part[0] > 0) d += `M${a.map((v) => v.toFixed(2))}`;
+      d += `L${z.map((v) => v.toFixed(2))}`;
+      pen = i + 1;
+      if (part[1] < 1) arrows.push([...z, Math.atan2(z[1] - a[1], z[0] - a[0]) * (180 / Math.PI)]);
+    }
+    return { d, arrows };
+  }
+
+  function draw() {
+    if (box === null) return;
+    const told = {};
+    for (const kind of ["plain", "clipped"]) {
+      const path = paths[kind], s = (told[kind] = summary(path, shown)), on = kind === "plain" || good.clipping;
+      const { d, arrows } = trace(path, shown);
+      for (const line of lines[kind]) { line.setAttribute("d", d); line.toggleAttribute("hidden", !on); }
+      lines[kind][0].setAttribute("stroke-dasharray", kind === "clipped" ? "5 3" : "");
+      exits[kind].replaceChildren(...(on ? arrows : []).map(([x, y, angle]) => node("polygon", {
+        points: "9,0 -3,-6 -3,6", class: `rnn-mark rnn-${kind}`, transform: `translate(${x} ${y}) rotate(${angle})` })));
+      if (on && arrows.length && !s.inside) exits[kind].append(farPoint(arrows.at(-1), s));
+      ends[kind].setAttribute("transform", `translate(${across(s.w)} ${down(s.b)})`);
+      ends[kind].toggleAttribute("hidden", !on || !s.inside);
+      rows[kind].hidden = !on;
+      [readable(s.largest), fixed(s.w, 3), fixed(s.b, 3), readable(s.error)]
+        .forEach((text, i) => { cells[kind][i].textContent = text; });
+    }
+    handle.setAttribute("transform", `translate(${across(good.w)} ${down(good.b)})`);
+    handle.setAttribute("aria-valuenow", good.w);
+    handle.setAttribute("aria-valuetext", `w ${fixed(good.w, 2)}, b ${fixed(good.b, 2)}`);
+    caption.textContent = `after ${shown} steps`;
+    title.replaceChildren("Error after ", node("i", {}, "T"), ` = ${good.seq_len} steps of the network`);
+    tell(told);
+    drawCurve();
+  }
+
+  function farPoint([x, y], s) {                               // where a walk ends that left the window
+    const flip = x > box.left + box.width * 0.75, low = y < box.top + 20 ? 18 : y > box.top + box.height - 12 ? -12 : 4;
+    return node("text", { class: "rnn-onmap", x: x + (flip ? -14 : 14), y: y + low, "text-anchor": flip ? "end" : "start" },
+      `to (${fixed(s.w, 2)}, ${fixed(s.b, 2)})`);
+  }
+
+  let shares = "";
+  function tell({ plain, clipped }) {
+    const out = plain.stopped ? `Plain descent stops at step ${plain.steps}, where the surface is no longer finite. `
+      : plain.left < 0 ? "" : `Plain descent leaves the window at step ${plain.left} ` +
+      (plain.inside ? "and comes back. " : `and is at w = ${fixed(plain.w, 2)}, b = ${fixed(plain.b, 2)} after ${plain.steps}. `);
+    note.textContent = out + shares;
+    clearTimeout(tell.timer);
+    tell.timer = setTimeout(() => {
+      spoken.textContent = `After ${plain.steps} steps from w ${fixed(good.w, 2)}, b ${fixed(good.b, 2)}: plain descent, error ${readable(plain.error)}, largest step ${readable(plain.largest)}. ` +
+        (good.clipping ? `Clipped descent, error ${readable(clipped.error)}, largest step ${readable(clipped.largest)}. ` : "") + note.textContent;
+    }, 700);
+  }
+
+  function drawCurve() {
+    const full = curve.parentElement.clientWidth, left = 46, right = 10, height = 176, bottom = 140, top = 24;
+    const x = (k) => left + (k / N_STEPS) * (full - left - right);
+    const y = (e) => top + (Math.log10(Math.min(Math.max(Number.isFinite(e) ? e : 1, 1e-6), 1)) / -6) * (bottom - top);
+    const parts = [node("text", { x: left, y: 12 }, "Error against step")];
+    for (const p of [0, -2, -4, -6]) {
+      parts.push(node("line", { class: "rnn-axis", x1: left, x2: full - right, y1: y(10 ** p), y2: y(10 ** p) }),
+        node("text", { x: left - 8, y: y(10 ** p) + 4, "text-anchor": "end", class: "rnn-muted" }, p === 0 ? "1" : `10${{ "-2": "⁻²", "-4": "⁻⁴", "-6": "⁻⁶" }[p]}`));
+    }
+    for (const k of ticks(0, N_STEPS, 100))
+      parts.push(node("text", { x: x(k), y: bottom + 17, "text-anchor": "middle", class: "rnn-muted" }, String(k)));
+    for (const kind of good.clipping ? ["plain", "clipped"] : ["plain"]) {
+      const n = Math.min(shown, paths[kind].n);
+      const points = Array.from(paths[kind].error.subarray(0, n + 1), (e, k) => `${x(k).toFixed(1)},${y(e).toFixed(1)}`);
+      parts.push(kind === "plain"                              // dots: a dashed zigzag would be a blot
+        ? node("path", { class: "rnn-plain", style: "stroke-width:1.5", d: `M${points.join("L")}` })
+        : node("path", { class: "rnn-dots", d: `M${points.join("h0M")}h0` }));
+      const end = mark(kind);
+      end.setAttribute("transform", `translate(${x(n)} ${y(paths[kind].error[n])})`);
+      parts.push(end);
+    }
+    curve.setAttribute("viewBox", `0 0 ${full} ${height}`);
+    curve.setAttribute("aria-label", "Error against step of descent, logarithmic from one to a millionth; the table gives the last values.");
+    curve.replaceChildren(...parts);
+  }
+
+  // One run proves little: beyond the first wall its course depends on the last digit.
+  function survey() {
+    clearTimeout(survey.timer);
+    shares = "";
+    const starts = nearby([good.w, good.b], 100, 1e-6), count = { plain: [0, 0], clipped: [0, 0] };
+    const settings = { learningRate: good.learning_rate, seqLen: good.seq_len };
+    const some = () => {
+      for (const start of starts.splice(0, 5)) {
+        for (const kind of ["plain", "clipped"]) {
+          const walk = descend(start, { ...settings, threshold: kind === "plain" ? null : good.threshold });
+          const last = walk.error[walk.n];
+          count[kind][0] += last > 0.08 || !Number.isFinite(last);
+          count[kind][1] += last < 0.01;
+        }
+      }
+      if (starts.length) { survey.timer = setTimeout(some, 0); return; }
+      const { plain, clipped } = count;
+      shares = `One run proves little: of 100 starts within 10⁻⁶ of this one, plain descent brings ${plain[0]} to an error above 0.08 and ${plain[1]} to one below 0.01` +
+        (good.clipping ? `; clipped descent, ${clipped[0]} and ${clipped[1]}.` : ".");
+      draw();
+    };
+    survey.timer = setTimeout(some, 350);
+  }
+
+  function refresh() {
+    const before = good;
+    good = now();
+    const settings = { learningRate: good.learning_rate, seqLen: good.seq_len };
+    paths = { plain: descend([good.w, good.b], settings),
+      clipped: descend([good.w, good.b], { ...settings, threshold: good.threshold }) };
+    for (const [key, input] of Object.entries(inputs)) {
+      const typing = input === document.activeElement && input.valueAsNumber === good[key];
+      const text = String(Number(good[key].toFixed(6)));
+      if (!typing) input.value = key.length === 1 && text.length < 5 ? good[key].toFixed(2) : text;
+    }
+    for (const [key, slider] of Object.entries(sliders)) slider.value = good[key];
+    clipping.checked = good.clipping;
+    sliders.threshold.disabled = inputs.threshold.disabled = !good.clipping;
+    if (box !== null && before.seq_len !== good.seq_len) paintSurface();
+    survey();
+    draw();
+  }
+
+  let due = 0;
+  const soon = () => { if (!due) due = requestAnimationFrame(() => { due = 0; refresh(); }); };
+  for (const name of Object.keys(DEFAULTS)) {
+    model.on(`change:${name}`, soon);
+    undo.push(() => model.off(`change:${name}`, soon));
+  }
+
+  // ---- moving the start
+  const within = (value, [low, high]) => Math.min(Math.max(value, low), high);
+  function moveTo(event) {
+    const { left, top } = map.getBoundingClientRect();
+    const w = WINDOW.w[0] + ((event.clientX - left - box.left) / box.width) * (WINDOW.w[1] - WINDOW.w[0]);
+    const b = WINDOW.b[1] - ((event.clientY - top - box.top) / box.height) * (WINDOW.b[1] - WINDOW.b[0]);
+    clear();
+    put({ w: Number(within(w, WINDOW.w).toFixed(4)), b: Number(within(b, WINDOW.b).toFixed(4)) });
+  }
+  let dragging = false;
+  listen(map, "pointerdown", (event) => {
+    const held = handle.contains(event.target);
+    if (event.button !== 0 || (!held && !event.target.matches(".rnn-surface"))) return;
+    if (!held && event.pointerType !== "mouse") return;        // a finger on the surface may scroll
+    event.preventDefault();
+    handle.focus({ preventScroll: true });
+    map.setPointerCapture(event.pointerId);
+    dragging = true;
+    moveTo(event);
+  });
+  listen(map, "pointermove", (event) => { if (dragging) moveTo(event); });
+  for (const kind of ["pointerup", "pointercancel"]) listen(map, kind, () => { dragging = false; });
+  listen(map, "click", (event) => { if (event.target.matches(".rnn-surface")) moveTo(event); });
+  listen(handle, "keydown", (event) => {
+    const by = event.shiftKey ? 0.1 : 0.01;
+    const step = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowDown: [0, -by], ArrowUp: [0, by] }[event.key];
+    if (!step && event.key !== "Home") return;
+    event.preventDefault();
+    clear();
+    const [w, b] = step ? [good.w + step[0], good.b + step[1]] : [DEFAULTS.w, DEFAULTS.b];
+    put({ w: Number(within(w, WINDOW.w).toFixed(4)), b: Number(within(b, WINDOW.b).toFixed(4)) });
+  });
+
+  // ---- steps shown, and playing them where motion is welcome
+  let playing = 0;
+  function stop() { cancelAnimationFrame(playing); playing = 0; play.textContent = "Play"; }
+  function show(k) { shown = k; scrub.value = k; draw(); }
+  listen(scrub, "input", () => { stop(); show(scrub.valueAsNumber); });
+  listen(play, "click", () => {
+    if (playing) return stop();
+    play.textContent = "Pause";
+    const first = shown === N_STEPS ? 0 : shown, began = performance.now();
+    const frame = (time) => {
+      const k = Math.min(N_STEPS, first + Math.floor((time - began) / 20));
+      show(Math.max(k, 0));
+      if (k < N_STEPS) playing = requestAnimationFrame(frame); else stop();
+    };
+    playing = requestAnimationFrame(frame);
+  });
+  const motion = () => { play.hidden = still.matches; if (still.matches) stop(); };
+  listen(still, "change", motion);
+
+  // ---- theme and size
+  function dress() {
+    theme = pageTheme();
+    root.dataset.theme = theme;
+    const { page, tint, flip, ...colours } = THEMES[theme];
+    for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
+    root.style.colorScheme = theme;
+    if (box !== null) paintSurface();
+  }
+  const watcher = new MutationObserver(dress);
+  for (const target of [document.documentElement, document.body])
+    watcher.observe(target, { attributes: true, attributeFilter: ["data-theme", "theme", "class", "data-jp-theme-light"] });
+  listen(matchMedia("(prefers-color-scheme: dark)"), "change", dress);
+  const sizer = new ResizeObserver(layout);
+  dress();
+  motion();
+  scrub.value = shown;
+  refresh();
+  layout();
+  sizer.observe(root);
+
+  return () => {
+    undo.forEach((action) => action());
+    watcher.disconnect();
+    sizer.disconnect();
+    stop();
+    [survey.timer, tell.timer].forEach(clearTimeout);
+    cancelAnimationFrame(due);
+  };
+}
+
+// ---------------------------------------------------------------- a page without a kernel
+
+/** The part of a widget model that `render` uses, for a page that has no kernel. */
+export class LocalModel {
+  constructor(values) { this.values = { ...values }; this.actions = {}; }
+  get(key) { return this.values[key]; }
+  set(key, value) {
+    if (Object.is(this.values[key], value)) return;
+    this.values[key] = value;
+    for (const action of this.actions[`change:${key}`] ?? []) action();
+  }
+  on(event, action) { (this.actions[event] ??= []).push(action); }
+  off(event, action) { this.actions[event] = (this.actions[event] ?? []).filter((a) => a !== action); }
+  save_changes() {}
+}
+
+/** Bring the static figure with this id to life. */
+export function mount(id, values) {
+  const figure = document.querySelector(`figure[id="${id}"]:not([data-live])`);
+  if (figure === null) return;
+  render({ model: new LocalModel({ ...DEFAULTS, ...values }), el: figure.querySelector(".rnn-live") });
+  figure.dataset.live = "";                                    // only now hide the static picture
+}
+
+export default { render };
