@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -98,7 +98,7 @@ def train(
         with torch.no_grad():
             for p, g in zip(parameters, clipped, strict=True):
                 g[broken] = 0.0
-                p -= rate[replicas].to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * g
+                p.sub_(rate[replicas].to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * g)
 
         left = broken.cpu()
         history.loss[step - 1, replicas] = losses.detach().double().cpu()
@@ -134,7 +134,7 @@ def _per_replica(name: str, value: float | Tensor, model: Elman, *, finite: bool
     return values
 
 
-def _steps(n_updates: int, progress: str) -> range:
+def _steps(n_updates: int, progress: str) -> Iterable[int]:
     steps = range(1, n_updates + 1)
     if not progress:
         return steps

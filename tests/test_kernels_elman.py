@@ -1,4 +1,4 @@
-"""The stacked Elman kernel against the loop that defines it, torch.nn.RNN and finite differences."""
+"""The stacked Elman kernel against the loop that defines it, torch.nn.RNN and gradcheck."""
 
 import pytest
 import torch
@@ -11,14 +11,14 @@ from rnnlib.kernels import elman_definition, elman_ensemble
 NONLINEARITIES = ["tanh", "logistic", "linear"]
 
 
-def problem(R=3, B=4, T=7, H=5, I=2, *, dtype=torch.float64, seed=0):
+def problem(R=3, B=4, T=7, H=5, n_in=2, *, dtype=torch.float64, seed=0):
     g = torch.Generator().manual_seed(seed)
 
     def draw(*shape, scale=0.7):
         values = torch.randn(*shape, generator=g, dtype=dtype) * scale
         return values.requires_grad_()
 
-    return draw(R, B, T, I), draw(R, H, H), draw(R, H, I), draw(R, H), draw(R, B, H)
+    return draw(R, B, T, n_in), draw(R, H, H), draw(R, H, n_in), draw(R, H), draw(R, B, H)
 
 
 @pytest.mark.parametrize("f", NONLINEARITIES)
@@ -62,7 +62,7 @@ def test_equals_torch_rnn_for_each_replica():
 
 
 def test_symbols_are_one_hot_inputs():
-    _, W, U, b, _ = problem(I=4)
+    _, W, U, b, _ = problem(n_in=4)
     symbols = torch.randint(0, 4, (3, 4, 7), generator=torch.Generator().manual_seed(1))
     spelt_out = torch.nn.functional.one_hot(symbols, 4).to(W)
     for run in (elman_definition, elman_ensemble):

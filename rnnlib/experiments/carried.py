@@ -173,7 +173,8 @@ class _Chunks:
         orders: Sequence[torch.Generator],
         device: torch.device,
     ) -> None:
-        cut, self.of_piece = [], []
+        cut: list[Piece] = []
+        self.of_piece: list[range] = []
         for piece in pieces:
             first = len(cut)
             for inputs, targets in zip(

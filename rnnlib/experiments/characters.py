@@ -1,4 +1,4 @@
-"""Next-character prediction: bits a character with and without clipping (P12, section 4.2, Table 2)."""
+"""Next-character prediction in bits, with and without clipping (P12, section 4.2, Table 2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnlib.checks import at_least, positive
 from rnnlib.experiments.carried import Outcome, Piece, columns, fit
-from rnnlib.experiments.sweep import cpu_workers, spread
+from rnnlib.experiments.sweep import cpu_workers, shares, spread
 from rnnlib.models import Elman
 from rnnlib.records import Record, Result, make
 from rnnlib.tasks import text
@@ -21,6 +21,8 @@ TITLE = "Next-character prediction: bits a character"
 
 THRESHOLDS = {"ptb-chars": 45.0, "text8-prefix": 20.0, "pydoc-topics": 45.0}
 """The paper's thresholds; the packaged text takes that of the Penn Treebank."""
+
+ARMS_A_STACK = 6
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,10 @@ def _run_dataset(settings: Settings, name: str, device: str, progress: bool) -> 
     thresholds = (None, THRESHOLDS[name])
     conditions = [(rate, t) for rate in settings.learning_rates for t in thresholds]
     arms = [_Arm(rate, t, seed) for seed in settings.seeds for rate, t in conditions]
-    shares = [tuple(arms[i::workers]) for i in range(min(workers, len(arms)))]
-    groups = [(settings, name, share, device, progress and i == 0) for i, share in enumerate(shares)]
+    stacks = shares(arms, ARMS_A_STACK, device)
+    groups = [
+        (settings, name, stack, device, progress and i == 0) for i, stack in enumerate(stacks)
+    ]
     measured: dict[_Arm, Outcome] = {}
     for part in spread(_run_group, groups, workers=workers):
         measured.update(part)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnlib.checks import at_least, positive
 from rnnlib.experiments.carried import Outcome, Piece, columns, fit
-from rnnlib.experiments.sweep import cpu_workers, spread
+from rnnlib.experiments.sweep import cpu_workers, shares, spread
 from rnnlib.models import Elman
 from rnnlib.records import Record, Result, make
 from rnnlib.tasks import music
@@ -21,6 +21,8 @@ from rnnlib.tasks import music
 TITLE = "Polyphonic music: negative log-likelihood a time step"
 
 PAPER_SETS = ("nottingham", "piano-midi", "musedata")
+
+SEEDS_A_STACK = 3
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def bernoulli_nats(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def pieces(songs: list[Any], n_songs: int = 0) -> list[Piece]:
-    """Songs as next-frame prediction: frame ``t`` from the frames before it, the first from silence."""
+    """Songs as next-frame prediction: each frame from those before it, the first from silence."""
     result = []
     for song in songs[: n_songs or None]:
         roll = torch.from_numpy(song).float()
@@ -104,8 +106,10 @@ def pieces(songs: list[Any], n_songs: int = 0) -> list[Piece]:
 def _run_dataset(settings: Settings, name: str, device: str, progress: bool) -> Record:
     started = time.perf_counter()
     workers = settings.workers or cpu_workers(device)
-    shares = [settings.seeds[i::workers] for i in range(min(workers, len(settings.seeds)))]
-    groups = [(settings, name, seeds, device, progress and i == 0) for i, seeds in enumerate(shares)]
+    stacks = shares(settings.seeds, SEEDS_A_STACK, device)
+    groups = [
+        (settings, name, seeds, device, progress and i == 0) for i, seeds in enumerate(stacks)
+    ]
     measured: dict[tuple[float | None, int], Outcome] = {}
     for part in spread(_run_group, groups, workers=workers):
         measured.update(part)

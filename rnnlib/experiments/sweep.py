@@ -19,6 +19,16 @@ def cpu_workers(device: str) -> int:
     return (os.cpu_count() or 1) if device == "cpu" else 1
 
 
+def shares(items: Sequence[Item], size: int, device: str) -> list[tuple[Item, ...]]:
+    """Deal ``items`` into stacks of at most ``size`` on a CPU, one stack elsewhere.
+
+    The last bit of a product can depend on what else is in the stack, so the stacks follow from
+    the settings and the type of device, never from how many cores this machine has.
+    """
+    n_stacks = -(-len(items) // size) if device == "cpu" else 1
+    return [tuple(items[i::n_stacks]) for i in range(n_stacks)]
+
+
 def spread(
     function: Callable[[Item], Value],
     items: Sequence[Item],
@@ -40,7 +50,10 @@ def spread(
             torch.set_num_threads(threads)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        min(workers, len(items)), mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+        min(workers, len(items)),
+        mp_context=context,
+        initializer=torch.set_num_threads,
+        initargs=(1,),
     ) as pool:
         futures = [pool.submit(function, item) for item in items]
         for _ in _bar(as_completed(futures), len(futures), progress):

@@ -1,4 +1,4 @@
-"""Temporal order: success rate against length, with and without clipping (P12, section 4.3, Fig. 7).
+"""Temporal order: success rate against length, clipped or not (P12, section 4.3, Figure 7).
 
 All arms of a comparison start from the same weights and see the same data, seed by seed. One
 record a *reading* of the paper's claim that clipping solves the task more often:
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from rnnlib.checks import at_least, one_of, positive
-from rnnlib.experiments.sweep import cpu_workers, spread
+from rnnlib.experiments.sweep import cpu_workers, shares, spread
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
 from rnnlib.records import Record, Result, make
@@ -34,6 +34,9 @@ TITLE = "Temporal order: success rate against sequence length"
 
 PLAIN = None
 """The threshold of the arm that does not clip."""
+
+
+SEEDS_A_STACK = 8
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ class Settings:
     screen: int = 1000
     test: int = 10_000
     reduced: str = ""
-    workers: int = field(default=0, compare=False)  # 0: one a core; the result does not depend on it
+    workers: int = field(
+        default=0, compare=False
+    )  # 0: one a core; the result does not depend on it
 
     def only(self, *names: str) -> Settings:
         """The same settings with these readings alone."""
@@ -200,12 +205,11 @@ def _run_reading(
     stacks: dict[tuple[int, str], list[Cell]] = {}
     for cell in reading.cells:  # one stack holds networks of one length and one kind of unit
         stacks.setdefault((cell.seq_len, cell.nonlinearity), []).append(cell)
-    shares = [settings.seeds[i::workers] for i in range(min(workers, len(settings.seeds)))]
     longest_first = sorted(stacks.values(), key=lambda cells: -cells[0].seq_len)
     groups = [
         _Group(settings, reading, tuple(cells), seeds, device)
         for cells in longest_first
-        for seeds in shares
+        for seeds in shares(settings.seeds, SEEDS_A_STACK, device)
     ]
     label = f"temporal order, {reading.name}" if progress else ""
     measured: dict[tuple[Cell, float | None, int], dict[str, Any]] = {}
@@ -390,9 +394,7 @@ class _Exam:
             "update_of_rho_one": passed if passed >= 0 else None,
         }
 
-    def _wrong(
-        self, model: Elman, step: int, replicas: Tensor, n: int, *, purpose: int
-    ) -> Tensor:
+    def _wrong(self, model: Elman, step: int, replicas: Tensor, n: int, *, purpose: int) -> Tensor:
         """Share of wrong answers to ``n`` sequences, the same for all arms of a seed."""
         asked, place = self.seed_of[replicas].unique(return_inverse=True)
         generators = [_stream(self.seeds[int(s)], purpose, step) for s in asked]

@@ -33,7 +33,9 @@ def test_bernoulli_nats_is_the_cross_entropy_of_88_notes():
     expected = torch.nn.functional.binary_cross_entropy_with_logits(
         logits.double(), targets.double(), reduction="none"
     ).sum(-1)
-    torch.testing.assert_close(bernoulli_nats(logits, targets).double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        bernoulli_nats(logits, targets).double(), expected, rtol=1e-5, atol=0
+    )
 
 
 def test_cross_entropy_nats_is_minus_log_softmax():

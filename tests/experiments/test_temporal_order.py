@@ -42,21 +42,17 @@ def test_a_seed_does_not_depend_on_the_seeds_beside_it():
             }
 
 
-def test_processes_do_not_change_the_result():
-    # two readings of one group each would not spawn; two seeds over two workers do
+def test_processes_do_not_change_the_result(monkeypatch):
+    monkeypatch.setattr(temporal_order, "SEEDS_A_STACK", 1)  # two stacks, so that two processes run
     one = run(SMOKE.only("literal"), workers=1)
     two = run(SMOKE.only("literal"), workers=2)
     assert one[0].same_result(two[0])
 
 
 def test_arms_that_never_clip_are_the_same_run():
-    reading = Reading(
-        "pairing", (Cell(10, 0.1, thresholds=(PLAIN, 1e6, 1e-3)),), n_updates=10
-    )
+    reading = Reading("pairing", (Cell(10, 0.1, thresholds=(PLAIN, 1e6, 1e-3)),), n_updates=10)
     (record,) = run(SMOKE, readings=(reading,))
-    plain, never, always = (
-        record.select(threshold=t)[0].metrics for t in (PLAIN, 1e6, 1e-3)
-    )
+    plain, never, always = (record.select(threshold=t)[0].metrics for t in (PLAIN, 1e6, 1e-3))
     assert plain == never
     assert always["clipped_fraction"] == [1.0, 1.0]
     assert always["rho_start"] == plain["rho_start"]
@@ -67,13 +63,20 @@ def test_clipping_solves_what_plain_descent_does_not():
     """The chapter's central contrast on three seeds: T = 25, learning rate 0.1."""
     reading = Reading("contrast", (Cell(25, 0.1),), n_updates=2600)
     (record,) = run(
-        SMOKE, seeds=(0, 1, 2), hidden_size=50, check_every=200, screen=1000, test=10_000,
+        SMOKE,
+        seeds=(0, 1, 2),
+        hidden_size=50,
+        check_every=200,
+        screen=1000,
+        test=10_000,
         readings=(reading,),
     )
     plain, clipped = (record.select(threshold=t)[0].metrics for t in (PLAIN, 1.0))
     assert sum(clipped["solved"]) >= 2
     assert sum(plain["solved"]) == 0
-    assert all(e <= 0.015 for e, s in zip(clipped["error_rate"], clipped["solved"], strict=True) if s)
+    assert all(
+        e <= 0.015 for e, s in zip(clipped["error_rate"], clipped["solved"], strict=True) if s
+    )
 
 
 def test_solved_means_at_most_one_percent_of_fresh_sequences():

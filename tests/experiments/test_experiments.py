@@ -1,0 +1,97 @@
+"""Every experiment: three scales, a smoke run that is complete and repeatable, clear refusals."""
+
+import dataclasses
+import math
+
+import pytest
+
+from rnnlib import experiments
+from rnnlib.checks import ArgumentError
+from rnnlib.experiments import characters, music
+from rnnlib.records import SCALES
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_settings_exist_at_each_scale_and_say_what_was_reduced(name):
+    module = experiments.load(name)
+    assert module.TITLE
+    assert tuple(module.SETTINGS) == SCALES
+    for scale, settings in module.SETTINGS.items():
+        assert settings.scale == scale
+        assert bool(settings.reduced) == (scale != "paper")
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_smoke_runs_are_complete_and_repeatable(name):
+    module = experiments.load(name)
+    settings = module.SETTINGS["smoke"]
+    first = module.run(settings, progress=False)
+    second = module.run(settings, progress=False)
+    assert first
+    for one, two in zip(first, second, strict=True):
+        assert one.experiment == name
+        assert one.seeds == list(settings.seeds)
+        assert one.same_result(two)
+
+
+@pytest.mark.parametrize("module", [music, characters])
+def test_arms_share_their_start_and_seeds_differ(module):
+    settings = module.SETTINGS["smoke"]
+    (record,) = module.run(settings, progress=False)
+    unit = "nll" if module is music else "bits"
+    plain = record.select(threshold=None)[0].metrics
+    assert len(set(plain[f"test_{unit}"])) == len(settings.seeds)
+    clipped = next(r for r in record.results if r.condition["threshold"] is not None).metrics
+    assert plain["mean_norm"] != clipped["mean_norm"]
+    assert all(math.isfinite(v) for v in clipped[f"test_{unit}"])
+
+
+def test_an_untrained_network_scores_what_it_must():
+    """With weights of nearly zero each note costs ln 2, each character ln(alphabet)."""
+    tiny = {"init_std": 1e-6, "n_epochs": 1}
+    (record,) = music.run(
+        dataclasses.replace(music.SETTINGS["smoke"], learning_rate=1e-12, **tiny), progress=False
+    )
+    for value in record.results[0].metrics["test_nll"]:
+        assert value == pytest.approx(88 * math.log(2), rel=1e-4)
+    (record,) = characters.run(
+        dataclasses.replace(characters.SETTINGS["smoke"], learning_rates=(1e-12,), **tiny),
+        progress=False,
+    )
+    from rnnlib.tasks import text
+
+    expected = math.log2(len(text.load("pydoc-topics").alphabet))
+    for value in record.results[0].metrics["test_bits"]:
+        assert value == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("module", [music, characters])
+def test_processes_do_not_change_the_result(module, monkeypatch):
+    settings = module.SETTINGS["smoke"]
+    size = "SEEDS_A_STACK" if module is music else "ARMS_A_STACK"
+    monkeypatch.setattr(module, size, 1)  # as many stacks as there are arms or seeds
+    (one,) = module.run(dataclasses.replace(settings, workers=1), progress=False)
+    (two,) = module.run(dataclasses.replace(settings, workers=2), progress=False)
+    assert one.same_result(two)
+
+
+@pytest.mark.parametrize(
+    ("module", "change", "message"),
+    [
+        (music, {"learning_rate": math.nan}, "learning_rate must be a finite number > 0, got nan"),
+        (music, {"hidden_size": 0}, "hidden_size must be an integer >= 1, got 0"),
+        (music, {"datasets": ("notingham",)}, "did you mean 'nottingham'"),
+        (characters, {"learning_rates": (0.1, -1.0)}, "learning_rate must be a finite number > 0"),
+        (characters, {"hidden_size": 0}, "hidden_size must be an integer >= 1, got 0"),
+        (characters, {"datasets": ("ptb-char",)}, "did you mean 'ptb-chars'"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_runs(module, change, message):
+    settings = dataclasses.replace(module.SETTINGS["smoke"], **change)
+    with pytest.raises(ArgumentError, match=message):
+        module.run(settings, progress=False)
+
+
+def test_unknown_experiment_is_named():
+    with pytest.raises(ArgumentError, match="did you mean 'music'"):
+        experiments.load("musik")
