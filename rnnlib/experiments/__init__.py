@@ -1,7 +1,8 @@
 """Experiments: one module each, with settings at three scales and a function that runs them.
 
 A module offers ``TITLE``, ``SETTINGS`` (a frozen dataclass for each scale) and
-``run(settings, *, device, progress) -> list[Record]``. Adding one is adding its name here.
+``run(settings, *, device, progress) -> Iterator[Record]``, which checks its settings at once and
+yields each record when it is complete. Adding an experiment is adding its name here.
 """
 
 from __future__ import annotations

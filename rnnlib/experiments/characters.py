@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -82,8 +83,9 @@ SETTINGS = {
 }
 
 
-def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> list[Record]:
-    """Train both arms from the same starts on every corpus; one record a corpus.
+def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> Iterator[Record]:
+    """Train both arms from the same starts on every corpus; one record a corpus,
+    each as soon as it is there.
 
     Raises:
         ArgumentError: for settings outside their range; DataError for a corpus that cannot be had.
@@ -94,7 +96,7 @@ def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> li
     at_least("hidden_size", settings.hidden_size, 1)
     for name in settings.datasets:
         text.load(name)
-    return [_run_dataset(settings, name, device, progress) for name in settings.datasets]
+    return (_run_dataset(settings, name, device, progress) for name in settings.datasets)
 
 
 def cross_entropy_nats(logits: Tensor, targets: Tensor) -> Tensor:

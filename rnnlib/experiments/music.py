@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,8 +75,9 @@ SETTINGS = {
 }
 
 
-def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> list[Record]:
-    """Train both arms from the same starts on every data set; one record a data set.
+def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> Iterator[Record]:
+    """Train both arms from the same starts on every data set; one record a data set,
+    each as soon as it is there.
 
     Raises:
         ArgumentError: for settings outside their range; DataError for a set that cannot be had.
@@ -85,7 +87,7 @@ def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> li
     at_least("hidden_size", settings.hidden_size, 1)
     for name in settings.datasets:
         music.load(name)
-    return [_run_dataset(settings, name, device, progress) for name in settings.datasets]
+    return (_run_dataset(settings, name, device, progress) for name in settings.datasets)
 
 
 def bernoulli_nats(logits: Tensor, targets: Tensor) -> Tensor:

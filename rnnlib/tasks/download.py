@@ -32,38 +32,49 @@ class ResumingDownloader:
         """Deliver ``url`` into ``output_file``; a short answer leaves the part for a later call.
 
         Raises:
-            DataError: if the server ends early or gives a range that was not asked for.
+            DataError: if the server ends early.
             requests.RequestException: if the server cannot be reached or refuses.
         """
+        have = self.part.stat().st_size if self.part.exists() else 0
+        self.resumed = have > 0 and self._continue(url, have)
+        if not self.resumed:
+            self._request(url, 0)
+        self.found = hashlib.sha256(self.part.read_bytes()).hexdigest()
+        os.replace(self.part, output_file)
+
+    def _continue(self, url: str, have: int) -> bool:
+        """Append the rest to the part; False if the server does not give exactly that."""
         import requests
 
-        have = self.part.stat().st_size if self.part.exists() else 0
+        try:
+            return self._request(url, have)
+        except requests.HTTPError as error:
+            # The part is as long as the file or longer, so it is not the beginning of it.
+            if error.response is None or error.response.status_code != 416:
+                raise
+            return False
+
+    def _request(self, url: str, have: int) -> bool:
+        """Write the answer from byte ``have`` on; False if it does not begin there."""
+        import requests
+
         # Without "identity" a server may compress, and sizes and ranges would mean other bytes.
-        headers = {"Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-            if answer.status_code == 416:
-                self.part.unlink()
-                raise DataError(f"{url}: the partial file did not fit and was removed, try again")
             answer.raise_for_status()
-            self.resumed = answer.status_code == 206
-            if self.resumed and not _starts_at(answer.headers.get("Content-Range"), have):
-                self.part.unlink()
-                raise DataError(f"{url}: the server sent another range than asked for, try again")
-            start = have if self.resumed else 0
+            if have and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                return False
             length = answer.headers.get("Content-Length")
-            total = start + int(length) if length else None
+            total = have + int(length) if length else None
             try:
-                with open(self.part, "ab" if self.resumed else "wb") as file:
+                with open(self.part, "ab" if have else "wb") as file:
                     for piece in answer.iter_content(_PIECE):
                         file.write(piece)
             except requests.RequestException as error:
                 raise DataError(_truncated(url, self.part, total)) from error
         if total is not None and self.part.stat().st_size != total:
             raise DataError(_truncated(url, self.part, total))
-        self.found = hashlib.sha256(self.part.read_bytes()).hexdigest()
-        os.replace(self.part, output_file)
+        return True
 
 
 def download(url: str, target: Path, sha256: str | None) -> Path:
@@ -103,10 +114,6 @@ def download(url: str, target: Path, sha256: str | None) -> Path:
                 f"{url}: SHA-256 expected {sha256}, found {downloader.found}; nothing was kept"
             ) from error
     raise AssertionError("unreachable: the second attempt returns or raises")
-
-
-def _starts_at(content_range: str | None, offset: int) -> bool:
-    return content_range is not None and content_range.startswith(f"bytes {offset}-")
 
 
 def _truncated(url: str, part: Path, total: int | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnlib.checks import ArgumentError, at_least, one_of
+from rnnlib.checks import ArgumentError, one_of
 from rnnlib.tasks import chorales, data
 from rnnlib.tasks.download import DataError
 from rnnlib.tasks.matfile import read_cells
@@ -56,18 +56,6 @@ def load(name: str) -> PianoRolls:
             if song.ndim != 2 or song.shape[1] != NOTES or song.size == 0 or song.max() > 1:
                 raise DataError(f"{name}: {part} holds something other than 0/1 rolls (time, 88)")
     return PianoRolls(name, splits["train"], splits["valid"], splits["test"], provenance)
-
-
-def chunks(song: Roll, length: int = 100) -> list[Roll]:
-    """Consecutive pieces of ``length`` steps; the last, shorter one is kept (views, no copy).
-
-    Source: Pascanu, Mikolov & Bengio (2012), Table 1: songs are cut into sequences of 100 steps.
-
-    Raises:
-        ArgumentError: if ``length`` is below 1.
-    """
-    at_least("length", length, 1)
-    return [song[start : start + length] for start in range(0, len(song), length)]
 
 
 def note_marginal_nll(train: Iterable[Roll], test: Iterable[Roll]) -> float:

@@ -38,7 +38,8 @@ def read_score(path: Path) -> Score:
     """Read a ``.mxl`` file: written notes in written order, repeats played once, no grace notes.
 
     Raises:
-        ValueError: if the file is not compressed partwise MusicXML.
+        ValueError: if the file is not compressed partwise MusicXML, or has a duration or an
+            alteration that is not a whole number.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -114,7 +115,7 @@ def _midi(pitch: Element) -> int:
 
 
 def _whole(element: Element) -> int:
-    return int(Fraction((element.text or "0").strip()))
+    return int(element.text or "")
 
 
 def _frame(time: Fraction) -> int:

@@ -25,8 +25,8 @@ def test_settings_exist_at_each_scale_and_say_what_was_reduced(name):
 def test_smoke_runs_are_complete_and_repeatable(name):
     module = experiments.load(name)
     settings = module.SETTINGS["smoke"]
-    first = module.run(settings, progress=False)
-    second = module.run(settings, progress=False)
+    first = list(module.run(settings, progress=False))
+    second = list(module.run(settings, progress=False))
     assert first
     for one, two in zip(first, second, strict=True):
         assert one.experiment == name

@@ -15,7 +15,7 @@ SMOKE = SETTINGS["smoke"]
 
 
 def run(settings, **changes):
-    return temporal_order.run(dataclasses.replace(settings, **changes), progress=False)
+    return list(temporal_order.run(dataclasses.replace(settings, **changes), progress=False))
 
 
 def test_smoke_records_are_complete():

@@ -1,0 +1,136 @@
+"""Piano rolls: loading, chunks and the note baseline."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnlib.checks import ArgumentError
+from rnnlib.tasks import music
+from rnnlib.tasks.catalogue import DATASETS, Dataset, RemoteFile
+from rnnlib.tasks.data import DataError
+
+
+def random_roll(steps: int, seed: int) -> np.ndarray:
+    return (np.random.default_rng(seed).random((steps, 88)) < 0.05).astype(np.uint8)
+
+
+def install(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, variables: dict[str, list[np.ndarray]]
+) -> None:
+    """Put a small file where "jsb" is looked for, with its own hash in the table."""
+    cells = {}
+    for name, songs in variables.items():
+        cells[name] = np.empty((1, len(songs)), dtype=object)
+        for i, song in enumerate(songs):
+            cells[name][0, i] = song
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, cells)
+    content = buffer.getvalue()
+    folder.mkdir()
+    (folder / "small.mat").write_bytes(content)
+    file = RemoteFile("all", "small.mat", len(content), hashlib.sha256(content).hexdigest(), ())
+    monkeypatch.setitem(DATASETS, "jsb", Dataset("jsb", "small rolls", "a test", "", (file,)))
+    monkeypatch.setenv("RNNLIB_DATA", str(folder))
+
+
+def test_songs_arrive_in_their_splits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    songs = [random_roll(steps, seed) for seed, steps in enumerate((5, 130, 1, 9))]
+    parts = {"traindata": songs[:2], "validdata": songs[2:3], "testdata": songs[3:]}
+    install(monkeypatch, tmp_path / "data", parts)
+    rolls = music.load("jsb")
+    assert rolls.name == "jsb"
+    assert "small rolls" in rolls.provenance
+    for found, wanted in zip((rolls.train, rolls.valid, rolls.test), parts.values(), strict=True):
+        for mine, song in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(mine, song)
+            assert mine.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"traindata": [random_roll(3, 0)]}, "no variable validdata, testdata"),
+        (
+            {
+                "traindata": [random_roll(3, 0) * 7],
+                "validdata": [random_roll(3, 0)],
+                "testdata": [random_roll(3, 0)],
+            },
+            "train holds something other",
+        ),
+        (
+            {
+                "traindata": [random_roll(3, 0)],
+                "validdata": [random_roll(3, 0)],
+                "testdata": [random_roll(3, 0)[:, :80]],
+            },
+            "test holds something other",
+        ),
+    ],
+)
+def test_a_file_with_other_content_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variables: dict[str, list[np.ndarray]],
+    message: str,
+) -> None:
+    install(monkeypatch, tmp_path / "data", variables)
+    with pytest.raises(DataError, match=message):
+        music.load("jsb")
+
+
+@given(steps=st.integers(0, 350), length=st.integers(1, 120))
+def test_chunks_are_the_song_in_pieces(steps: int, length: int) -> None:
+    song = random_roll(steps, 0)
+    pieces = music.chunks(song, length)
+    assert all(len(piece) == length for piece in pieces[:-1])
+    assert all(1 <= len(piece) <= length for piece in pieces)
+    joined = np.concatenate(pieces) if pieces else song[:0]
+    np.testing.assert_array_equal(joined, song)
+
+
+def test_the_last_shorter_chunk_is_kept() -> None:
+    assert [len(piece) for piece in music.chunks(random_roll(250, 0))] == [100, 100, 50]
+    with pytest.raises(ArgumentError, match="length"):
+        music.chunks(random_roll(5, 0), 0)
+
+
+def test_the_note_baseline_is_the_cross_entropy_of_independent_notes() -> None:
+    train = [random_roll(70, 1), random_roll(31, 2)]
+    test = [random_roll(11, 3), random_roll(40, 4)]
+    steps = 101
+    p = torch.tensor(np.concatenate(train)).double().mean(0).clamp(1 / steps, 1 - 1 / steps)
+    flat = torch.tensor(np.concatenate(test)).double()
+    loss = torch.nn.functional.binary_cross_entropy(p.expand_as(flat), flat, reduction="sum")
+    assert music.note_marginal_nll(train, test) == pytest.approx(float(loss) / 51, rel=1e-12)
+
+
+def test_a_note_never_heard_costs_the_log_of_the_training_length() -> None:
+    train, test = [np.zeros((50, 88), np.uint8)], [np.zeros((1, 88), np.uint8)]
+    silence = -88 * math.log1p(-1 / 50)
+    assert music.note_marginal_nll(train, test) == pytest.approx(silence, rel=1e-12)
+    test[0][0, 3] = 1
+    one = -87 * math.log1p(-1 / 50) + math.log(50)
+    assert music.note_marginal_nll(train, test) == pytest.approx(one, rel=1e-12)
+    train[0][:, 3], test[0][0, 3] = 1, 0  # and so does a note that never paused
+    assert music.note_marginal_nll(train, test) == pytest.approx(one, rel=1e-12)
+
+
+def test_the_note_baseline_needs_steps() -> None:
+    with pytest.raises(ArgumentError, match="at least 2 and 1 steps, got 0 and 3"):
+        music.note_marginal_nll([], [random_roll(3, 0)])
+
+
+def test_an_unknown_set_is_named() -> None:
+    with pytest.raises(ArgumentError, match="did you mean 'nottingham'"):
+        music.load("Nottingham")
