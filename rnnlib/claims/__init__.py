@@ -33,10 +33,10 @@ def find(claim_id: str) -> Claim:
     Raises:
         ArgumentError: with the nearest ids.
     """
-    known = {claim.id: claim for claims in papers().values() for claim in claims}
-    if claim_id.upper() in known:
-        return known[claim_id.upper()]
-    near = difflib.get_close_matches(claim_id.upper(), known, n=3)
+    known = {claim.id.lower(): claim for claims in papers().values() for claim in claims}
+    if claim_id.lower() in known:
+        return known[claim_id.lower()]
+    near = [known[key].id for key in difflib.get_close_matches(claim_id.lower(), known, n=3)]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ArgumentError(
         f"claim must be one of the {len(known)} ids that `rnnlib ledger` lists, "

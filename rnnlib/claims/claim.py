@@ -67,8 +67,8 @@ class Claim:
             doubled.
         measure: for mathematics a function of nothing that takes under a second; with
             ``experiment`` a function of the list ``Records.best(experiment)`` (never empty: one
-            record for each variant, at its largest scale; those of ``variants``, if given). Returns plain values by name, or
-            raises ``NotMeasured``.
+            record for each variant, at its largest scale; those of ``variants``, if given).
+            Returns plain values by name, or raises ``NotMeasured``.
         judge: from these values to a verdict. It never sees the scale. It must refuse bad
             values, NaN included; ``WRONG`` means that it has checked the counterexample and
             the repaired statement.

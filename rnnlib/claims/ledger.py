@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from rnnlib.checks import ArgumentError
 from rnnlib.claims import PAPERS, papers
 from rnnlib.claims.claim import Row, Verdict, evaluate
 from rnnlib.records import Records
@@ -30,6 +31,18 @@ _MEANINGS = {
     Verdict.NOT_RUN: "The check exists, the record that it needs does not yet.",
     Verdict.NOT_CHECKABLE: "Nothing to measure: a definition, a drawing or an opinion. The row "
     "says why.",
+}
+
+# Columns and their shares of the width: words get what numbers leave.
+_WIDTHS = {
+    "Claim": 10,
+    "Statement": 25,
+    "Paper": 12,
+    "Ours": 22,
+    "Scale": 8,
+    "Cost": 6,
+    "Hardware": 8,
+    "Verdict": 9,
 }
 
 
@@ -93,12 +106,12 @@ def embed(page: str, rows: Sequence[Row]) -> str:
     """Return ``page`` with a fresh summary between its ``BEGIN`` and ``END`` lines.
 
     Raises:
-        ValueError: if the page does not hold the two lines once each, in this order.
+        ArgumentError: if the page does not hold the two lines once each, in this order.
     """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"the page must hold {BEGIN!r} and {END!r} once each")
+        raise ArgumentError(f"the page must hold {BEGIN!r} and {END!r} once each")
     return f"{before}{BEGIN}\n\n{summary(rows)}\n\n{END}{after}"
 
 
@@ -149,9 +162,12 @@ def _by_paper(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _table(rows: Sequence[Row]) -> str:
     """Return one paper's table; it holds no blank line, at which Markdown would end it."""
-    head = ("Claim", "Statement", "Paper", "Ours", "Scale", "Cost", "Hardware", "Verdict")
+    head = tuple(_WIDTHS)
     lines = [
         '<table class="ledger">',
+        "<colgroup>"
+        + "".join(f'<col style="width:{w}%">' for w in _WIDTHS.values())
+        + "</colgroup>",
         "<thead><tr>" + "".join(f'<th scope="col">{h}</th>' for h in head) + "</tr></thead>",
         "<tbody>",
     ]
@@ -164,7 +180,7 @@ def _table(rows: Sequence[Row]) -> str:
             inline(claim.paper),
             inline(row.ours),
             _scale(row),
-            inline(row.cost),
+            inline(row.cost).replace(" ", "&nbsp;"),
             inline(row.hardware),
             _verdict(row.verdict),
         )

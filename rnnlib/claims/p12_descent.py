@@ -15,8 +15,8 @@ from rnnlib.claims.p12_unrolled import Values
 from rnnlib.claims.p12_wall import across_wall
 from rnnlib.surface import descend, error_surface, wall_line
 
-# The figure states neither axes nor starts, rate or threshold; these are the descents of our
-# specification at rate .1. One run is chaotic in rounding, so each is run from many starts.
+# The figure states neither axes nor starts, rate or threshold; these are ours. A single descent
+# is chaotic in rounding once it has met the wall, so each is run from many starts.
 _STARTS = torch.tensor([[5.0, -2.4], [5.0, -2.5], [5.5, -2.7]], dtype=torch.float64)
 _THRESHOLDS = ((slice(0, 1), 1.0), (slice(1, 3), 0.5))
 _RATE = 0.1

@@ -33,7 +33,7 @@ E6 = Claim(
     "section 2.2, equation 6",
     "In a linear network the Jacobian over $l$ steps is the $l$-th power of the recurrent matrix.",
     paper="$(W_{rec}^T)^l$",
-    ours="product of 15 Jacobians against the matrix power: {agreement}, relative",
+    ours="product of 15 Jacobians against the matrix power: relative difference {agreement}",
     measure=_matrix_power,
     judge=holds(lambda v: v["error"] < 1e-12 and v["error_transposed"] < 1e-12),
     note="Right as printed in the layout with derivatives in columns; multiplied from the left by "
@@ -201,8 +201,8 @@ E8 = Claim(
     "The whole gradient of a linear network, expanded in eigenvectors: for each $j$ a sum over "
     "the steps from $k$ to $t$.",
     paper="$\\sum_j\\sum_{i=k}^{t}c_j\\lambda_j^{t-i}q_j^T\\,\\partial^+x_i/\\partial\\theta$",
-    ours="summed from i = 1 with left eigenvectors it equals autograd's gradient ({agreement}, "
-    "relative); summed from k = 6 it is off by {gap_index:.0%}, with right eigenvectors by "
+    ours="summed from i = 1 with left eigenvectors it equals autograd's gradient (to "
+    "{agreement}); summed from k = 6 it is off by {gap_index:.0%}, with right eigenvectors by "
     "{gap_right:.0%}",
     measure=_eigen_expansion,
     judge=erratum(

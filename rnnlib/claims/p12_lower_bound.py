@@ -64,7 +64,7 @@ E12 = Claim(
     "section 2.3, equation 12",
     "The error at the last state is written in an orthonormal basis whose first vector is $v$, "
     "with $c_1\\ne0$.",
-    ours="six random coefficients rebuild the error ({agreement}); |c₁| = {c_1:.2f}",
+    ours="six random coefficients rebuild the error (difference {agreement}); |c₁| = {c_1:.2f}",
     measure=_loss_in_basis,
     judge=holds(
         lambda v: v["error"] < 1e-14 and v["first_along_v"] > 1 - 1e-12 and v["c_1"] > 1e-3
@@ -103,7 +103,7 @@ E13 = Claim(
     "C_k\\alpha^{t-\\lvert P\\rvert}$, with $C_k=\\gamma_k\\beta^{\\lvert P\\rvert}\\lvert c_1"
     "\\rvert$.",
     paper="exponent $t-\\lvert P\\rvert$",
-    ours="exponent t − k − |P|: met with equality ({agreement}); the printed bound is "
+    ours="exponent t − k − |P|: met with equality (to {agreement}); the printed bound is "
     "{printed:.1f} times the component of k = 6, and for one unit asks {single_printed:.1f} where "
     "there is {single:.1f}",
     measure=_lower_bound,
@@ -155,8 +155,8 @@ C32 = Claim(
     "section 2.3, after equation 13",
     "The norm of the immediate derivative is set by the norms of state and input; the state must "
     "not go to saturation faster than the product grows, which tanh and sigmoid can satisfy.",
-    ours="spectral norms are ‖σ(x)‖, ‖u‖ and 1 for W_rec, W_in and b ({agreement}); saturated tanh "
-    "(x = 10) has norm {saturated_norm:.1f} while its slope is below 1e-7",
+    ours="spectral norms are ‖σ(x)‖, ‖u‖ and 1 for W_rec, W_in and b (difference {agreement}); "
+    "saturated tanh (x = 10) has norm {saturated_norm:.1f} while its slope is below 1e-7",
     measure=_immediate_norms,
     judge=partly(
         lambda v: (
