@@ -1,4 +1,4 @@
-"""Piano rolls of polyphonic music: loading, cutting into chunks, and the note baseline."""
+"""Piano rolls of polyphonic music: loading, and the note baseline."""
 
 from __future__ import annotations
 

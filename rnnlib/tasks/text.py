@@ -1,4 +1,4 @@
-"""Character corpora: loading as symbol numbers, and cutting into continuing streams."""
+"""Character corpora: loading as symbol numbers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnlib.checks import ArgumentError, at_least, one_of
+from rnnlib.checks import ArgumentError, one_of
 from rnnlib.tasks import data
 from rnnlib.tasks.download import DataError
 
@@ -95,12 +94,6 @@ def encode(text: str, alphabet: str) -> Ids:
     if ids.size and ids.max() == 255:
         raise ArgumentError(f"text has the symbol {text[int(ids.argmax())]!r} outside alphabet")
     return ids
-
-
-def cut(values: Tensor) -> Tensor:
-        return values.reshape(batch, windows, length).transpose(0, 1).contiguous()
-
-    return cut(flat[:-1]), cut(flat[1:])
 
 
 def pydoc_text() -> tuple[str, str]:

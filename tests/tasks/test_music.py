@@ -1,4 +1,4 @@
-"""Piano rolls: loading, chunks and the note baseline."""
+"""Piano rolls: loading and the note baseline."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rnnlib.checks import ArgumentError
 from rnnlib.tasks import music
@@ -87,22 +85,6 @@ def test_a_file_with_other_content_is_an_error(
     install(monkeypatch, tmp_path / "data", variables)
     with pytest.raises(DataError, match=message):
         music.load("jsb")
-
-
-@given(steps=st.integers(0, 350), length=st.integers(1, 120))
-def test_chunks_are_the_song_in_pieces(steps: int, length: int) -> None:
-    song = random_roll(steps, 0)
-    pieces = music.chunks(song, length)
-    assert all(len(piece) == length for piece in pieces[:-1])
-    assert all(1 <= len(piece) <= length for piece in pieces)
-    joined = np.concatenate(pieces) if pieces else song[:0]
-    np.testing.assert_array_equal(joined, song)
-
-
-def test_the_last_shorter_chunk_is_kept() -> None:
-    assert [len(piece) for piece in music.chunks(random_roll(250, 0))] == [100, 100, 50]
-    with pytest.raises(ArgumentError, match="length"):
-        music.chunks(random_roll(5, 0), 0)
 
 
 def test_the_note_baseline_is_the_cross_entropy_of_independent_notes() -> None:

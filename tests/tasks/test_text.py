@@ -1,4 +1,4 @@
-"""Character corpora: encoding, streams, and the corpus that comes with Python."""
+"""Character corpora: encoding, and the corpus that comes with Python."""
 
 from __future__ import annotations
 
@@ -33,40 +33,6 @@ def test_symbols_outside_the_alphabet_are_named() -> None:
         text.encode("abza", "ab")
     with pytest.raises(ArgumentError, match="must be ASCII"):
         text.encode("naïve", "aeinv")
-
-
-@given(
-    size=st.integers(2, 400), batch=st.integers(1, 6), length=st.integers(1, 9), seed=st.integers(0)
-)
-def test_streams_continue_and_targets_are_one_ahead(
-    size: int, batch: int, length: int, seed: int
-) -> None:
-    ids = np.random.default_rng(seed).integers(0, 50, size, dtype=np.uint8)
-    if size < batch * length + 1:
-        with pytest.raises(ArgumentError, match="at least batch"):
-            text.streams(ids, batch, length)
-        return
-    inputs, targets = text.streams(ids, batch, length)
-    windows = len(inputs)
-    assert inputs.shape == targets.shape == (windows, batch, length)
-    assert inputs.dtype == targets.dtype == torch.int64
-    per_stream = windows * length
-    for row in range(batch):
-        begin = row * per_stream
-        seen = [int(x) for window in inputs for x in window[row]]
-        wanted = [int(x) for window in targets for x in window[row]]
-        assert seen == ids[begin : begin + per_stream].tolist()
-        assert wanted == ids[begin + 1 : begin + per_stream + 1].tolist()
-    left_out = size - 1 - batch * per_stream
-    assert 0 <= left_out < batch * length
-
-
-def test_bad_stream_sizes_are_named() -> None:
-    ids = np.zeros(100, np.uint8)
-    with pytest.raises(ArgumentError, match="batch"):
-        text.streams(ids, 0, 5)
-    with pytest.raises(ArgumentError, match="length"):
-        text.streams(ids, 5, 0)
 
 
 def test_the_python_corpus_is_what_it_says() -> None:
