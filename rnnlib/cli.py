@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,17 +22,22 @@ from rnnlib.records import SCALES, Record, RecordError, Records, default_folder,
 from rnnlib.tasks.data import DATASETS, DataError, available, fetch
 
 OWN_RUNS = Path("records")
-"""Where smoke runs and runs with changed settings go, so that they replace no record of the book."""
+"""Where smoke runs and runs with changed settings go: they must replace no record of the book."""
 
 app = typer.Typer(
-    help="Experiments, records and verdicts of the book Why RNNs Are Hard to Train.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="List the data sets, or fetch one.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+
+
+@app.callback(invoke_without_command=True)
+def overview(context: typer.Context) -> None:
+    """Experiments, records and verdicts of the book Why RNNs Are Hard to Train."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -56,14 +61,13 @@ def run(
     settings, own = _settings(preset, seeds, assignments(changes or []))
     folder = Path(out) if out else OWN_RUNS if own or scale == "smoke" else default_folder()
     _check_writable(folder)
-    records = module.run(settings, device=device, progress=True)
-    for record in records:
-        path = write(record, folder)
-        typer.echo(
-            f"Wrote {path}: {record.scale}, {len(record.seeds)} seeds, "
-            f"{len(record.results)} conditions, {duration(record.wall_time_s)} on "
-            f"{record.hardware}."
-        )
+    records = []
+    for record in module.run(settings, device=device, progress=True):
+        records.append(record)
+        path = write(record, folder)  # at once: what is finished is not lost with what is not
+        size = f"{_count(record.seeds, 'seed')}, {_count(record.results, 'condition')}"
+        cost = f"{duration(record.wall_time_s)} on {record.hardware}"
+        typer.echo(f"Wrote {path}: {record.scale}, {size}, {cost}.")
     _say_verdicts(name, records, folder)
 
 
@@ -73,13 +77,17 @@ def ledger(
     paper: Annotated[str, typer.Option(help=f"{', '.join(PAPERS)}.")] = "",
     verdict: Annotated[str, typer.Option(help="Such as reproduced or wrong-as-printed.")] = "",
     records: Annotated[str, typer.Option(help="Folder of the records.")] = "",
-    page: Annotated[
-        str, typer.Option("--write", help="Write the ledger page, or the summary in a page.")
-    ] = "",
+    write_to: Annotated[
+        list[str] | None,
+        typer.Option("--write", help="Write the ledger page, or renew the summary in another."),
+    ] = None,
 ) -> None:
     """Check the claims against the records and print the verdicts."""
-    if page and (claim or paper or verdict):
+    if write_to and (claim or paper or verdict):
         raise ArgumentError("--write must stand without CLAIM, --paper and --verdict")
+    for page in write_to or []:
+        if not Path(page).absolute().parent.is_dir():
+            raise ArgumentError(f"--write must name a file in a folder that exists, got {page!r}")
     if paper:
         one_of("paper", paper.lower(), PAPERS)
     wanted = _verdict(verdict) if verdict else None
@@ -89,8 +97,9 @@ def ledger(
         _print_claim(evaluate(chosen, known))
         return
     rows = pages.evaluate_all(known, paper.lower() or None)
-    if page:
-        _write_page(Path(page), rows)
+    if write_to:
+        for page in write_to:
+            _write_page(Path(page), rows)
         return
     for row in rows:
         if wanted in (None, row.verdict):
@@ -144,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     except Exception as error:
-        # Wrong options: typer brings its own copy of click, so the class has no fixed name.
+        # Wrong options: some versions of typer bring their own click, so no class can be named.
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message())
@@ -181,8 +190,11 @@ def _settings(preset: Any, seeds: str, changes: dict[str, str]) -> tuple[Any, bo
 def _check_writable(folder: Path) -> None:
     """Refuse a folder that cannot take a record before hours are spent on it."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ArgumentError(f"out must be a folder that can be written to, got {str(folder)!r}")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError:
+        message = f"out must be a folder that can be written to, got {str(folder)!r}"
+        raise ArgumentError(message) from None
 
 
 def _say_verdicts(name: str, new: list[Record], folder: Path) -> None:
@@ -215,13 +227,15 @@ def _verdict(text: str) -> Verdict:
 
 
 def _write_page(path: Path, rows: list[Row]) -> None:
-    if not path.parent.is_dir():
-        raise ArgumentError(f"--write must name a file in a folder that exists, got {str(path)!r}")
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     text = pages.embed(old, rows) if pages.BEGIN in old else pages.render(rows)
     if text != old:
         atomic.replace(path, text.encode())
     typer.echo(f"{'Wrote' if text != old else 'Up to date:'} {path}")
+
+
+def _count(things: Sequence[object], word: str) -> str:
+    return f"{len(things)} {word}{'s' if len(things) != 1 else ''}"
 
 
 def _line(row: Row) -> str:

@@ -66,7 +66,9 @@ def continuation(
         anchor = z
         for _ in range(20):
             gap = torch.cat([residual(z), plane[None] @ (z - anchor)])
-            move = torch.linalg.solve(torch.cat([slopes(z), plane[None]]), -gap)
+            move, singular = torch.linalg.solve_ex(torch.cat([slopes(z), plane[None]]), -gap)
+            if singular:
+                break
             z = z + move
             if move.norm() <= 1e-10 * (1 + z.norm()):
                 return z  # Newton squares the error: what is left is rounding

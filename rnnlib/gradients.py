@@ -45,11 +45,8 @@ def state_jacobians(
 def jacobian_product(jacobians: Tensor) -> Tensor:
     """``dx_T / dx_0 = J_T ... J_1``: the product along a trajectory, latest factor on the left.
 
-    Args:
-        jacobians: ``(..., T, hidden, hidden)`` in order of time; ``T = 0`` gives the identity.
-
-    Returns:
-        ``(..., hidden, hidden)``.
+    ``(..., T, hidden, hidden)``, in order of time, to ``(..., hidden, hidden)``; no factors give
+    the identity.
     """
     hidden = jacobians.shape[-1]
     product = torch.eye(hidden, dtype=jacobians.dtype, device=jacobians.device)
@@ -70,8 +67,8 @@ def error_history(jacobians: Tensor, grad_state: Tensor) -> Tensor:
         grad_state: ``(..., hidden)``; ``dE_T / dx_T``.
 
     Returns:
-        ``(..., T + 1, hidden)``. Rows may overflow to ``inf`` in float32 when the product
-        explodes; use float64 to see the growth rate.
+        ``(..., T + 1, hidden)``. In float32 early rows overflow to infinities and NaN when the
+        product explodes; use float64 to see the growth rate.
 
     Raises:
         ArgumentError: if the Jacobians are not square or do not fit ``grad_state``.
@@ -207,9 +204,8 @@ def clip_norm(
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """Rescale gradients whose joint norm reaches ``threshold`` to exactly that norm.
 
-    ``g <- (threshold / |g|) g  if |g| >= threshold``.
-    Source: Pascanu, Mikolov & Bengio (2012), algorithm 1; the norm is that of all parameters
-    together.
+    ``g <- (threshold / |g|) g  if |g| >= threshold``, with the norm of all parameters together.
+    Source: Pascanu, Mikolov & Bengio (2012), algorithm 1.
 
     Args:
         gradients: one tensor a parameter; with ``replicas`` axis 0 of each is the replica.
@@ -231,10 +227,8 @@ def clip_norm(
     if not isinstance(threshold, Tensor) and not threshold > 0:
         raise ArgumentError(f"threshold must be a number > 0 (inf for never), got {threshold!r}")
     kept = 1 if replicas else 0
-    norms = [
-        torch.linalg.vector_norm(g.reshape(*g.shape[:kept], -1), dim=-1, dtype=torch.float64)
-        for g in gradients
-    ]
+    rows = [g.reshape(*g.shape[:kept], g.shape[kept:].numel()) for g in gradients]
+    norms = [torch.linalg.vector_norm(row, dim=-1, dtype=torch.float64) for row in rows]
     norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     if isinstance(threshold, Tensor):
         checks.shape("threshold", threshold, norm.shape)

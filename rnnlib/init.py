@@ -85,7 +85,12 @@ def with_spectrum(
     Raises:
         ArgumentError: if ``eigenvalues`` is not one-dimensional, real and finite.
     """
-    lam = torch.as_tensor(eigenvalues)
+    # A list is read in float64: torch's default would drop half its digits.
+    lam = (
+        eigenvalues
+        if isinstance(eigenvalues, Tensor)
+        else torch.tensor(eigenvalues, dtype=torch.float64)
+    )
     if lam.ndim != 1 or lam.numel() == 0 or lam.is_complex() or not lam.isfinite().all():
         raise checks.ArgumentError(
             f"eigenvalues must be a non-empty list of finite real numbers, got {eigenvalues!r}"

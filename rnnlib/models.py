@@ -78,7 +78,9 @@ class Elman(nn.Module):
                     bias.zero_()
         return self
 
-    def states(self, inputs: Tensor, initial: Tensor | None = None, *, last: bool = False) -> Tensor:
+    def states(
+        self, inputs: Tensor, initial: Tensor | None = None, *, last: bool = False
+    ) -> Tensor:
         """All states ``(R, B, T, H)``, or the last one ``(R, B, H)``.
 
         ``inputs`` is ``(R, B, T, I)`` or symbols ``(R, B, T)``. ``initial`` is the state before

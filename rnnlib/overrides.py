@@ -126,8 +126,10 @@ def _expand(name: str, text: str) -> list[str]:
 
 
 def _is_named(value: Any) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(
-        dataclasses.is_dataclass(part) and hasattr(part, "name") for part in value
+    return (
+        isinstance(value, tuple)
+        and bool(value)
+        and all(dataclasses.is_dataclass(part) and hasattr(part, "name") for part in value)
     )
 
 

@@ -70,7 +70,9 @@ def test_rates_and_thresholds_may_differ_by_replica():
     train(mixed, objective, learning_rate=rates, threshold=bounds, n_updates=5)
     for r in range(2):
         same = build(2)
-        train(same, objective, learning_rate=float(rates[r]), threshold=float(bounds[r]), n_updates=5)
+        train(
+            same, objective, learning_rate=float(rates[r]), threshold=float(bounds[r]), n_updates=5
+        )
         assert torch.equal(mixed.W_rec[r], same.W_rec[r])
 
 

@@ -164,6 +164,8 @@ def _table(rows: Sequence[Row]) -> str:
     """Return one paper's table; it holds no blank line, at which Markdown would end it."""
     head = tuple(_WIDTHS)
     lines = [
+        # A formula too long for a narrow window scrolls in this box, not with the page.
+        '<div class="pst-scrollable-table-container">',
         '<table class="ledger">',
         "<colgroup>"
         + "".join(f'<col style="width:{w}%">' for w in _WIDTHS.values())
@@ -185,7 +187,7 @@ def _table(rows: Sequence[Row]) -> str:
             _verdict(row.verdict),
         )
         lines.append(_tr(f'id="{claim.anchor}" ', row, dict(zip(head, cells, strict=True))))
-    return "\n".join([*lines, "</tbody>", "</table>"])
+    return "\n".join([*lines, "</tbody>", "</table>", "</div>"])
 
 
 def _tr(attributes: str, row: Row, cells: dict[str, str]) -> str:

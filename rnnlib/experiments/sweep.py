@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
@@ -49,16 +50,21 @@ def spread(
         finally:
             torch.set_num_threads(threads)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(items)),
-        mp_context=context,
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    ) as pool:
+    n = min(workers, len(items))
+    with ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker) as pool:
         futures = [pool.submit(function, item) for item in items]
-        for _ in _bar(as_completed(futures), len(futures), progress):
-            pass
+        try:
+            for future in _bar(as_completed(futures), len(futures), progress):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         return [future.result() for future in futures]
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    torch.set_num_threads(1)
 
 
 def _bar(iterable: Any, total: int, label: str) -> Any:

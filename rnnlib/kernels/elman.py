@@ -14,6 +14,7 @@ argument of ``f`` above, started from ``h_0 = f(x_0)`` (`rnnlib.models` does thi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,8 +22,16 @@ from torch import Tensor
 
 from rnnlib.checks import ArgumentError, one_of, shape
 
-_FORWARD = {"tanh": torch.tanh, "logistic": torch.sigmoid, "linear": torch.clone}
-_FORWARD_ = {"tanh": torch.tanh_, "logistic": torch.sigmoid_, "linear": lambda a: a}
+_FORWARD: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "logistic": torch.sigmoid,
+    "linear": torch.clone,
+}
+_FORWARD_: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh_,
+    "logistic": torch.sigmoid_,
+    "linear": lambda a: a,
+}
 
 # On a CPU replicas are worked through in groups whose states stay near the cache; one product over
 # all replicas at once falls out of it and is slower.

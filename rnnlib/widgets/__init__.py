@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rnnlib.widgets.explore import growth
-from rnnlib.widgets.wall import Wall
+from rnnlib.widgets.page import Wall
 
 if TYPE_CHECKING:
     from rnnlib.widgets.live import LiveWall

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 N_NETWORKS = 6
 INVITATION = (
-    '<p class="rnn-invitation">Run this chapter in Colab or JupyterLab to move the gain, the '
+    '<p class="rnn-widget rnn-invitation">Run this chapter in Colab or JupyterLab to move the gain, the '
     "length, the unit and the size of these networks.</p>"
 )
 
@@ -35,7 +35,12 @@ def growth(
     """
     from IPython.display import display
 
-    settings = {"gain": gain, "seq_len": seq_len, "unit": unit, "hidden_size": hidden_size}
+    settings: dict[str, Any] = {
+        "gain": gain,
+        "seq_len": seq_len,
+        "unit": unit,
+        "hidden_size": hidden_size,
+    }
     shown = display(growth_figure(**settings), display_id=True)
     bundle: dict[str, Any] = {"text/plain": f"growth({settings})", "text/html": INVITATION}
     metadata: dict[str, Any] = {}
@@ -63,10 +68,19 @@ def growth_controls(settings: dict[str, Any]) -> dict[str, Any]:
     steady = {"continuous_update": False, "style": {"description_width": "6em"}}
     return {
         "gain": ipywidgets.FloatSlider(
-            settings["gain"], min=0.1, max=8, step=0.1, description="gain g", **steady
+            settings["gain"],
+            min=0.1,
+            max=max(8, settings["gain"]),
+            step=0.1,
+            description="gain g",
+            **steady,
         ),
         "seq_len": ipywidgets.IntSlider(
-            settings["seq_len"], min=2, max=100, description="length T", **steady
+            settings["seq_len"],
+            min=2,
+            max=max(100, settings["seq_len"]),
+            description="length T",
+            **steady,
         ),
         "unit": ipywidgets.Dropdown(
             options=list(cells.NONLINEARITIES),
@@ -75,7 +89,11 @@ def growth_controls(settings: dict[str, Any]) -> dict[str, Any]:
             style=steady["style"],
         ),
         "hidden_size": ipywidgets.IntSlider(
-            settings["hidden_size"], min=1, max=100, description="hidden size", **steady
+            settings["hidden_size"],
+            min=1,
+            max=max(100, settings["hidden_size"]),
+            description="hidden size",
+            **steady,
         ),
     }
 
@@ -86,7 +104,8 @@ def component_growth(
     """Norms of the temporal components of random networks, against the distance ``t - k``.
 
     ``x_t = W_rec f(x_{t-1})`` with ``W_rec`` from N(0, gain^2 / hidden_size), from ``x_0`` and
-    with an error ``dE_t / dx_t`` drawn from N(0, 1). The component is that of ``W_rec``.
+    with an error ``dE_t / dx_t``, both drawn from N(0, 1). The component is that of the bias,
+    whose immediate derivative is the identity: what is seen is the product of Jacobians alone.
     Source: Pascanu, Mikolov & Bengio (2012), equations (2) and (4).
 
     Returns:
@@ -112,12 +131,13 @@ def component_growth(
     path = torch.cat(states, dim=1)
     jacobians = gradients.state_jacobians(path, W_rec[:, None], f)
     error = draw(N_NETWORKS, hidden_size)
-    return gradients.component_norms(jacobians, error, f(path[:, :-1])).flip(-1)
+    return gradients.component_norms(jacobians, error).flip(-1)
 
 
 def growth_figure(gain: float, seq_len: int, unit: str, hidden_size: int) -> Figure:
     """Draw ``component_growth`` on a logarithmic axis, with the mean factor a step in the title."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     from rnnlib import figures
 
@@ -126,8 +146,14 @@ def growth_figure(gain: float, seq_len: int, unit: str, hidden_size: int) -> Fig
     factor = math.exp(gradients.growth_rate(norms.clamp(min=tiny)).mean())
     fig, ax = plt.subplots(figsize=(figures.WIDTH, 3.2))
     plt.close(fig)  # shown by its own output, not a second time at the end of the cell
-    figures.spread(ax, torch.arange(seq_len), norms)
-    ax.set_yscale("log")
+    text = f"median of {N_NETWORKS} networks, with their range"
+    figures.spread(ax, torch.arange(seq_len), norms, text)
+    ax.legend(loc="upper left")
+    decades = norms.clamp(min=tiny).log10()
+    ax.set(
+        yscale="log", ylim=(10 ** float(decades.min().floor()), 10 ** float(decades.max().ceil()))
+    )
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set(
         title=f"{unit}, g = {gain:g}, {hidden_size} units: a factor {factor:.2f} a step back",
         xlabel="distance $t-k$",

@@ -8,18 +8,18 @@ from typing import Any
 import anywidget
 import traitlets
 
-from rnnlib.widgets import wall
+from rnnlib.widgets import page
 
 
 class LiveWall(anywidget.AnyWidget):
-    """``wall.Wall`` whose state a kernel can read and set while the reader moves it.
+    """``page.Wall`` whose state a kernel can read and set while the reader moves it.
 
     Its mime bundle keeps the HTML figure beside the live one, for viewers without a kernel.
     """
 
-    _esm = wall.module()
+    _esm = page.module()
 
-    # The checks of `wall.accepted` replace traitlets' own, so that both hosts say the same.
+    # The checks of `page.accepted` replace traitlets' own, so that both hosts say the same.
     w = traitlets.Any().tag(sync=True)
     b = traitlets.Any().tag(sync=True)
     learning_rate = traitlets.Any().tag(sync=True)
@@ -29,16 +29,15 @@ class LiveWall(anywidget.AnyWidget):
 
     @traitlets.validate("w", "b", "learning_rate", "threshold", "clipping", "seq_len")
     def _accept(self, proposal: Any) -> Any:
-        return wall.accepted(proposal.trait.name, proposal.value)
+        return page.accepted(proposal.trait.name, proposal.value)
 
     def state(self) -> dict[str, Any]:
         """What the reader sees now, by name."""
-        return {field.name: getattr(self, field.name) for field in fields(wall.Wall)}
+        return {field.name: getattr(self, field.name) for field in fields(page.Wall)}
 
     def __repr__(self) -> str:
-        return repr(wall.Wall(**self.state()))
+        return repr(page.Wall(**self.state()))
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        bundle = super()._repr_mimebundle_(**options)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        return {**data, "text/html": wall.page(self.state())}, metadata
+        data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
+        return {**data, "text/html": page.html(self.state())}, metadata

@@ -112,7 +112,8 @@ export function objection(name, value) {
     if (number && value >= range[0] && value <= range[1] && (!whole || Number.isInteger(value)))
       return null;
     const label = whole ? "T" : name;
-    return `${label}: ${whole ? "a whole number" : "a number"} from ${range.map(plainNumber).join(" to ")}`;
+    const kind = whole ? "a whole number" : "a number";
+    return `${label}: ${kind} from ${range.map(plainNumber).join(" to ")}`;
   }
   if (number && value > 0) return null;
   return `${name.replace("_", " ")}: a number above 0`;
@@ -160,9 +161,11 @@ const VIRIDIS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5e
 // Low error lies closest to the page in both themes, so that the paths stand out from it.
 const THEMES = {
   light: { plain: "#d55e00", clipped: "#0072b2", casing: "#ffffff", ink: "#1f2328",
-    muted: "#59636e", rule: "#d0d7de", field: "#ffffff", page: [255, 255, 255], tint: 0.3, flip: true },
+    muted: "#59636e", rule: "#d0d7de", field: "#ffffff",
+    page: [255, 255, 255], tint: 0.3, flip: true },
   dark: { plain: "#e69f00", clipped: "#56b4e9", casing: "#0d1117", ink: "#e6e9ed",
-    muted: "#a3adb8", rule: "#3d444d", field: "#1b2027", page: [13, 17, 23], tint: 0.38, flip: false },
+    muted: "#a3adb8", rule: "#3d444d", field: "#1b2027",
+    page: [13, 17, 23], tint: 0.38, flip: false },
 };
 
 /** Colour of a fraction between 0 (no error) and 1 (the largest in the window). */
@@ -205,8 +208,17 @@ export function clipSegment(p, q, box) {
   return from < to ? [from, to] : null;
 }
 
+/** Text at a place; `anchor` is start, middle or end. */
+const write = (x, y, text, anchor = "start", more = {}) =>
+  node("text", { x, y, "text-anchor": anchor, ...more }, text);
+const line = (x1, y1, x2, y2, name) => node("line", { x1, y1, x2, y2, class: name });
+const MUTED = { class: "rnn-muted" }, ITALIC = { "font-style": "italic" };
+const degrees = (dy, dx) => Math.atan2(dy, dx) * (180 / Math.PI);
+
 const ticks = (from, to, step) =>
   Array.from({ length: Math.round((to - from) / step) + 1 }, (_, i) => from + i * step);
+
+const THEME_SAID_BY = ["data-theme", "theme", "data-jp-theme-light", "class"];
 
 /** Light or dark, as the page says it (book theme, JupyterLab, Colab, VS Code) or the system. */
 function pageTheme() {
@@ -245,26 +257,30 @@ const CSS = `
 .rnn-wall .rnn-map svg > * { pointer-events: none; }
 .rnn-wall .rnn-map svg > :is(.rnn-surface, .rnn-handle) { pointer-events: auto; }
 .rnn-wall .rnn-surface { cursor: crosshair; fill: transparent; }
-.rnn-wall .rnn-handle { cursor: grab; outline: none; touch-action: none; }
+.rnn-wall .rnn-handle { cursor: grab; outline: none; }
 .rnn-wall .rnn-handle:active { cursor: grabbing; }
 .rnn-wall .rnn-handle .rnn-ring { fill: none; stroke: none; }
 .rnn-wall .rnn-handle:focus-visible .rnn-ring { stroke: var(--ink); stroke-width: 2; }
 .rnn-wall .rnn-below { display: grid; gap: 14px 32px; margin-top: 12px; }
 .rnn-wall .rnn-controls { display: grid; gap: 7px 10px; align-content: start;
   grid-template-columns: auto minmax(60px, 1fr) 76px; align-items: center; }
-.rnn-wall .rnn-start { grid-column: 2 / 4; display: flex; gap: 6px 14px; justify-content: flex-end; }
+.rnn-wall .rnn-start { grid-column: 2 / 4; display: flex; gap: 6px 14px;
+  justify-content: flex-end; }
 .rnn-wall label { color: var(--ink); font: inherit; margin: 0; }
 .rnn-wall input[type=number] { width: 76px; height: 32px; padding: 2px 6px; margin: 0;
   font: inherit; font-variant-numeric: tabular-nums; color: var(--ink); background: var(--field);
   border: 1px solid var(--muted); border-radius: 4px; }
-.rnn-wall input[aria-invalid=true] { border-color: var(--plain); box-shadow: 0 0 0 1px var(--plain); }
+.rnn-wall input[aria-invalid=true] { border-color: var(--plain);
+  box-shadow: 0 0 0 1px var(--plain); }
 .rnn-wall input[type=range] { width: 100%; min-width: 0; height: 32px; margin: 0; }
 .rnn-wall input[type=range], .rnn-wall input[type=checkbox] { accent-color: var(--clipped); }
-.rnn-wall input[type=checkbox] { width: 16px; height: 16px; margin: 0 6px 0 0; vertical-align: -3px; }
+.rnn-wall input[type=checkbox] { width: 16px; height: 16px; margin: 0 6px 0 0;
+  vertical-align: -3px; }
 .rnn-wall input:disabled { opacity: .45; }
 .rnn-wall button { font: inherit; height: 32px; width: 76px; padding: 0 6px; color: var(--ink);
   background: var(--field); border: 1px solid var(--muted); border-radius: 4px; cursor: pointer; }
-.rnn-wall :is(input, button):focus-visible { outline: 2px solid var(--clipped); outline-offset: 2px; }
+.rnn-wall :is(input, button):focus-visible { outline: 2px solid var(--clipped);
+  outline-offset: 2px; }
 .rnn-wall .rnn-error { grid-column: 1 / -1; margin: 0; min-height: 1.45em; color: var(--ink); }
 .rnn-wall .rnn-error:empty { display: none; }
 .rnn-wall .rnn-error::before { content: "✕ "; color: var(--plain); font-weight: 700; }
@@ -274,7 +290,8 @@ const CSS = `
   border-top: 1px solid var(--rule); background: none; color: var(--ink); white-space: nowrap; }
 .rnn-wall thead th { color: var(--muted); border-top: 0; }
 .rnn-wall :is(th, td):first-child { text-align: left; padding-left: 0; }
-.rnn-wall table svg { display: inline-block; width: 34px; height: 12px; margin-right: 8px; vertical-align: -1px; }
+.rnn-wall table svg { display: inline-block; width: 34px; height: 12px; margin-right: 8px;
+  vertical-align: -1px; }
 .rnn-wall tbody tr { background: none; }
 .rnn-wall .rnn-note { margin: 8px 0 0; color: var(--muted); min-height: 4.35em; }
 .rnn-wall .rnn-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden;
@@ -295,20 +312,20 @@ html[data-theme] .bd-content div.cell_output .text_html:has(figure.rnn-widget) {
 
 /** Draw the figure in `el` and keep it and `model` in step; returns a function that lets go. */
 function render({ model, el }) {
-  const serial = (render.serial = (render.serial ?? 0) + 1);   // labels need ids of their own
+  const serial = Math.random().toString(36).slice(2, 8);       // labels need ids of their own
   const id = (name) => `rnn-wall-${serial}-${name}`;
-  const root = node("div", { class: "rnn-wall", role: "group",
-    "aria-label": "Interactive figure: gradient descent on the error surface of a one-unit recurrent network" });
+  const root = node("div", { class: "rnn-wall", role: "group", "aria-label":
+    "Interactive figure: gradient descent on the error surface of a one-unit recurrent network" });
   el.append(node("style", {}, CSS), root);
   const undo = [];
-  const listen = (target, kind, action) => {
-    target.addEventListener(kind, action);
+  const listen = (target, kind, action, options) => {
+    target.addEventListener(kind, action, options);
     undo.push(() => target.removeEventListener(kind, action));
   };
 
   const now = () => Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
   let good = now();                                            // the last accepted state
-  let paths = {}, shown = N_STEPS, theme = "light", box = null;
+  let paths = {}, shown = N_STEPS, theme = "", box = null;
 
   function put(changes) {
     if ("w" in changes || "b" in changes) hint.remove();
@@ -320,12 +337,14 @@ function render({ model, el }) {
   const inputs = {};
   const message = node("p", { class: "rnn-error", role: "status", id: id("error") });
   function number(key, step, label) {
-    const input = node("input", { type: "number", step, id: id(key), name: key, inputmode: "decimal",
+    const input = node("input", { type: "number", step, id: id(key), name: key,
       "aria-describedby": id("error"), ...(label ? { "aria-label": label } : {}) });
     listen(input, "input", () => {
-      if (objection(key, input.valueAsNumber) === null) { clear(); put({ [key]: input.valueAsNumber }); }
+      if (objection(key, input.valueAsNumber) !== null) return;
+      clear();
+      put({ [key]: input.valueAsNumber });
     });
-    listen(input, "change", () => {
+    listen(input, "change", () => {                            // half-typed numbers pass in silence
       const wrong = objection(key, input.valueAsNumber);
       if (wrong === null) return;
       input.setAttribute("aria-invalid", "true");
@@ -369,17 +388,21 @@ function render({ model, el }) {
   const title = node("span");
   const bar = node("svg", { "aria-hidden": "true", style: "width:190px;height:30px" });
   const canvas = node("canvas", { "aria-hidden": "true" });
-  const map = node("svg", { role: "group" });
-  const curve = node("svg", { role: "img" });
+  const map = node("svg", { role: "group", "aria-label": "Map of the error: w from 4 to 6 to the " +
+    "right, b from −3.2 to −2 upwards. A wall falls from the upper left to the lower right; the " +
+    "error is high below it and low above it, lowest close to the wall." });
+  const curve = node("svg", { role: "img", "aria-label": "Error against step of descent, on a " +
+    "logarithmic axis from one to a millionth; the table gives the last values." });
   const rows = {}, cells = {};
   for (const kind of ["plain", "clipped"]) {
     cells[kind] = ["largest", "w", "b", "error"].map(() => node("td"));
     rows[kind] = node("tr", {}, node("th", { scope: "row" }, key(kind), kind), ...cells[kind]);
   }
   const caption = node("th", { scope: "col" });
+  const columns = [["largest step"], [node("i", {}, "w")], [node("i", {}, "b")],
+    ["error ", node("i", {}, "E")]].map((text) => node("th", { scope: "col" }, ...text));
   const readout = node("table", { class: "rnn-readout" },
-    node("thead", {}, node("tr", {}, caption, ...[["largest step"], [node("i", {}, "w")], [node("i", {}, "b")],
-      ["error ", node("i", {}, "E")]].map((text) => node("th", { scope: "col" }, ...text)))),
+    node("thead", {}, node("tr", {}, caption, ...columns)),
     node("tbody", {}, rows.plain, rows.clipped));
   const note = node("p", { class: "rnn-note" });
   const spoken = node("p", { class: "rnn-unseen", "aria-live": "polite" });
@@ -389,7 +412,7 @@ function render({ model, el }) {
     node("div", { class: "rnn-below" }, controls, node("div", { class: "rnn-curve" }, curve)),
     readout, note, spoken);
 
-  function mark(kind) {                                        // the book's two arms: disc and triangle
+  function mark(kind) {                                        // the book's arms: disc, triangle
     return kind === "plain"
       ? node("circle", { r: 5, class: "rnn-mark rnn-plain" })
       : node("polygon", { points: "0,-6.5 6,4.5 -6,4.5", class: "rnn-mark rnn-clipped" });
@@ -397,19 +420,20 @@ function render({ model, el }) {
   function key(kind) {
     const end = node("g", { transform: "translate(27 6)" }, mark(kind));
     return node("svg", { viewBox: "0 0 34 12", "aria-hidden": "true" },
-      node("line", { x1: 0, x2: 24, y1: 6, y2: 6, class: `rnn-${kind}` }), end);
+      line(0, 6, 24, 6, `rnn-${kind}`), end);
   }
 
   // ---- the map: axes, guides, paths, handle
   const lines = {}, ends = {}, exits = {};
   const handle = node("g", { class: "rnn-handle", role: "slider", tabindex: "0",
-    "aria-roledescription": "two-dimensional slider", "aria-label": "start of the descent; arrow keys move it, with Shift ten times as far",
+    "aria-roledescription": "two-dimensional slider",
+    "aria-label": "start of the descent; arrow keys move it, with Shift ten times as far",
     "aria-valuemin": WINDOW.w[0], "aria-valuemax": WINDOW.w[1] },
   node("circle", { r: 22, fill: "transparent" }),
   node("circle", { r: 11, class: "rnn-ring" }),
   node("circle", { r: 7, style: "fill:var(--casing);stroke:var(--ink);stroke-width:2" }),
   node("circle", { r: 2, style: "fill:var(--ink)" }));
-  const hint = node("text", { class: "rnn-onmap", x: 14, y: 4 }, "drag the start");
+  const hint = node("text", { class: "rnn-onmap", y: 4 }, "drag the start");
   handle.append(hint);
 
   const across = (w) => box.left + ((w - WINDOW.w[0]) / (WINDOW.w[1] - WINDOW.w[0])) * box.width;
@@ -417,62 +441,65 @@ function render({ model, el }) {
 
   function layout() {
     const full = root.clientWidth;
-    if (full === 0) return;
-    const width = full - 46 - 10;
-    box = { left: 46, top: 6, width, height: Math.round(width * (full < 480 ? 0.8 : 0.6)) };
-    const { left, top, height } = box, bottom = top + height;
+    if (full === 0 || full === box?.full) return;
+    const left = 46, top = 6, width = full - 56;
+    const height = Math.round(width * (full < 480 ? 0.8 : 0.6)), bottom = top + height;
+    box = { full, left, top, width, height };
     map.setAttribute("viewBox", `0 0 ${full} ${bottom + 36}`);
-    Object.assign(canvas.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
-    const parts = [];
-    for (const w of ticks(...WINDOW.w, full < 480 ? 0.5 : 0.25)) {
-      parts.push(node("line", { class: "rnn-axis", x1: across(w), x2: across(w), y1: bottom, y2: bottom + 5 }),
-        node("text", { x: across(w), y: bottom + 18, "text-anchor": "middle", class: "rnn-muted" }, String(w)));
-    }
-    for (const b of ticks(...WINDOW.b, 0.2)) {
-      parts.push(node("line", { class: "rnn-axis", x1: left - 5, x2: left, y1: down(b), y2: down(b) }),
-        node("text", { x: left - 8, y: down(b) + 4, "text-anchor": "end", class: "rnn-muted" }, fixed(b, 1)));
-    }
-    parts.push(
-      node("text", { x: left + width / 2, y: bottom + 34, "text-anchor": "middle", "font-style": "italic" }, "w"),
-      node("text", { x: left - 14, y: down(-2.5) + 4, "text-anchor": "end", "font-style": "italic" }, "b"));
-    parts.push(...guide(wallLine, "", "wall", 5.55, -8), ...guide((w) => (w > 4.4789 ? NaN : valleyLine(w)), "1 4", "zero error", 4.2, -8));
+    for (const side of ["left", "top", "width", "height"]) canvas.style[side] = `${box[side]}px`;
+    const axes = [
+      write(left + width / 2, bottom + 34, "w", "middle", ITALIC),
+      write(left - 14, down(-2.5) + 4, "b", "end", ITALIC),
+      ...ticks(...WINDOW.w, full < 480 ? 0.5 : 0.25).flatMap((w) => [
+        line(across(w), bottom, across(w), bottom + 5, "rnn-axis"),
+        write(across(w), bottom + 18, String(w), "middle", MUTED)]),
+      ...ticks(...WINDOW.b, 0.2).flatMap((b) => [
+        line(left - 5, down(b), left, down(b), "rnn-axis"),
+        write(left - 8, down(b) + 4, fixed(b, 1), "end", MUTED)]),
+    ];
+    // The corner: beyond it the start no longer lies in the basin of the zero-error point.
+    const valley = (w) => (w > 4.4789 ? NaN : valleyLine(w));
+    const guides = [...guide(wallLine, "wall", 5.55, ""), ...guide(valley, "E = 0", 4.22, "1 4")];
     for (const kind of ["plain", "clipped"]) {
       lines[kind] = [node("path", { class: "rnn-casing" }), node("path", { class: `rnn-${kind}` })];
       ends[kind] = mark(kind);
       exits[kind] = node("g");
     }
     const field = node("rect", { class: "rnn-surface", x: left, y: top, width, height });
-    map.replaceChildren(...parts, field, ...lines.plain, ...lines.clipped, exits.plain, exits.clipped,
-      ends.plain, ends.clipped, handle);
-    paintSurface();
+    map.replaceChildren(...axes, ...guides, field, ...lines.plain, ...lines.clipped,
+      exits.plain, exits.clipped, ends.plain, ends.clipped, handle);
     draw();
   }
 
-  function guide(line, dashes, name, at, shift) {
-    const points = ticks(...WINDOW.w, 0.005).map((w) => [w, line(w)])
-      .filter(([, b]) => b >= WINDOW.b[0] && b <= WINDOW.b[1]).map(([w, b]) => [across(w), down(b)]);
-    const x = across(at), y = down(line(at));
-    const angle = Math.atan2(down(line(at + 0.1)) - y, across(at + 0.1) - x) * (180 / Math.PI);
-    return [node("path", { class: "rnn-guide", d: `M${points.join("L")}`, "stroke-dasharray": dashes, "stroke-linecap": "round" }),
-      node("text", { class: "rnn-onmap", transform: `translate(${x} ${y}) rotate(${angle})`, y: shift, "text-anchor": "middle" }, name)];
+  /** A line over the map with its name written along it at w = `at`. */
+  function guide(of, name, at, dashes) {
+    const points = ticks(...WINDOW.w, 0.005).map((w) => [w, of(w)])
+      .filter(([, b]) => b >= WINDOW.b[0] && b <= WINDOW.b[1])
+      .map(([w, b]) => [across(w), down(b)]);
+    const x = across(at), y = down(of(at));
+    const angle = degrees(down(of(at + 0.1)) - y, across(at + 0.1) - x);
+    const drawn = node("path", { class: "rnn-guide", d: `M${points.join("L")}`,
+      "stroke-dasharray": dashes, "stroke-linecap": "round" });
+    const transform = `translate(${x} ${y}) rotate(${angle})`;
+    return [drawn, write(0, -8, name, "middle", { class: "rnn-onmap", transform })];
   }
 
   function paintSurface() {
-    const n = [320, 192];
-    const centres = ([low, high], count) => Array.from({ length: count }, (_, i) => low + ((i + 0.5) / count) * (high - low));
-    const errors = surface(centres(WINDOW.w, n[0]), centres(WINDOW.b, n[1]).reverse(), { seqLen: good.seq_len });
-    [canvas.width, canvas.height] = n;
-    const pen = canvas.getContext("2d"), image = pen.createImageData(...n);
-    errors.forEach((error, k) => image.data.set([...colour(shade(error), theme), 255], 4 * k));
+    const size = [320, 192], palette = Array.from({ length: 256 }, (_, i) => colour(i / 255, theme));
+    const [ws, bs] = [WINDOW.w, WINDOW.b].map(([low, high], axis) =>
+      Array.from({ length: size[axis] }, (_, i) => low + ((i + 0.5) / size[axis]) * (high - low)));
+    [canvas.width, canvas.height] = size;
+    const pen = canvas.getContext("2d"), image = pen.createImageData(...size);
+    surface(ws, bs.reverse(), { seqLen: good.seq_len }).forEach((error, k) => {
+      const [red, green, blue] = palette[Math.min(Math.round(255 * shade(error)), 255)];
+      image.data.set([red, green, blue, 255], 4 * k);
+    });
     pen.putImageData(image, 0, 0);
-    paintBar();
-  }
-
-  function paintBar() {
-    const stops = Array.from({ length: 160 }, (_, i) => node("rect", { x: 20 + i, y: 2, width: 1, height: 9,
-      fill: `rgb(${colour(i / 159, theme)})`, "shape-rendering": "crispEdges" }));
-    const labels = [0, 0.01, 0.1, 0.4].map((e) => node("text", { x: 20 + 160 * shade(e), y: 24, "text-anchor": "middle", class: "rnn-muted" }, String(e)));
-    bar.replaceChildren(node("text", { x: 4, y: 11, "font-style": "italic" }, "E"), ...stops, ...labels);
+    const stops = Array.from({ length: 160 }, (_, i) => node("rect", { x: 20 + i, y: 2, width: 1,
+      height: 9, fill: `rgb(${colour(i / 159, theme)})`, "shape-rendering": "crispEdges" }));
+    const labels = [0, 0.01, 0.1, 0.4].map((error) =>
+      write(20 + 160 * shade(error), 24, String(error), "middle", MUTED));
+    bar.replaceChildren(write(4, 11, "E", "start", ITALIC), ...stops, ...labels);
   }
 
   // ---- what changes with every move
@@ -484,11 +511,12 @@ function render({ model, el }) {
       const p = [path.w[i], path.b[i]], q = [path.w[i + 1], path.b[i + 1]];
       const part = clipSegment(p, q, bounds);
       if (part === null) continue;
-      const [a, z] = part.map((t) => [across(p[0] + t * (q[0] - p[0])), down(p[1] + t * (q[1] - p[1]))]);
+      const [a, z] = part.map((t) =>
+        [across(p[0] + t * (q[0] - p[0])), down(p[1] + t * (q[1] - p[1]))]);
       if (pen !== i || part[0] > 0) d += `M${a.map((v) => v.toFixed(2))}`;
       d += `L${z.map((v) => v.toFixed(2))}`;
       pen = i + 1;
-      if (part[1] < 1) arrows.push([...z, Math.atan2(z[1] - a[1], z[0] - a[0]) * (180 / Math.PI)]);
+      if (part[1] < 1) arrows.push([...z, degrees(z[1] - a[1], z[0] - a[0])]);
     }
     return { d, arrows };
   }
@@ -497,12 +525,17 @@ function render({ model, el }) {
     if (box === null) return;
     const told = {};
     for (const kind of ["plain", "clipped"]) {
-      const path = paths[kind], s = (told[kind] = summary(path, shown)), on = kind === "plain" || good.clipping;
+      const path = paths[kind], on = kind === "plain" || good.clipping;
+      const s = (told[kind] = summary(path, shown));
       const { d, arrows } = trace(path, shown);
-      for (const line of lines[kind]) { line.setAttribute("d", d); line.toggleAttribute("hidden", !on); }
+      for (const drawn of lines[kind]) {
+        drawn.setAttribute("d", d);
+        drawn.toggleAttribute("hidden", !on);
+      }
       lines[kind][0].setAttribute("stroke-dasharray", kind === "clipped" ? "5 3" : "");
-      exits[kind].replaceChildren(...(on ? arrows : []).map(([x, y, angle]) => node("polygon", {
-        points: "9,0 -3,-6 -3,6", class: `rnn-mark rnn-${kind}`, transform: `translate(${x} ${y}) rotate(${angle})` })));
+      exits[kind].replaceChildren(...(on ? arrows : []).map(([x, y, angle]) =>
+        node("polygon", { points: "9,0 -3,-6 -3,6", class: `rnn-mark rnn-${kind}`,
+          transform: `translate(${x} ${y}) rotate(${angle})` })));
       if (on && arrows.length && !s.inside) exits[kind].append(farPoint(arrows.at(-1), s));
       ends[kind].setAttribute("transform", `translate(${across(s.w)} ${down(s.b)})`);
       ends[kind].toggleAttribute("hidden", !on || !s.inside);
@@ -511,81 +544,103 @@ function render({ model, el }) {
         .forEach((text, i) => { cells[kind][i].textContent = text; });
     }
     handle.setAttribute("transform", `translate(${across(good.w)} ${down(good.b)})`);
+    hint.setAttribute("x", good.w < 5.2 ? 14 : -14);
+    hint.setAttribute("text-anchor", good.w < 5.2 ? "start" : "end");
     handle.setAttribute("aria-valuenow", good.w);
     handle.setAttribute("aria-valuetext", `w ${fixed(good.w, 2)}, b ${fixed(good.b, 2)}`);
     caption.textContent = `after ${shown} steps`;
-    title.replaceChildren("Error after ", node("i", {}, "T"), ` = ${good.seq_len} steps of the network`);
+    title.replaceChildren("Error after ", node("i", {}, "T"),
+      ` = ${good.seq_len} step${good.seq_len === 1 ? "" : "s"} of the network`);
     tell(told);
     drawCurve();
   }
 
-  function farPoint([x, y], s) {                               // where a walk ends that left the window
-    const flip = x > box.left + box.width * 0.75, low = y < box.top + 20 ? 18 : y > box.top + box.height - 12 ? -12 : 4;
-    return node("text", { class: "rnn-onmap", x: x + (flip ? -14 : 14), y: y + low, "text-anchor": flip ? "end" : "start" },
-      `to (${fixed(s.w, 2)}, ${fixed(s.b, 2)})`);
+  function farPoint([x, y], s) {                               // where a walk ends that left the map
+    const leftwards = x > box.left + 0.75 * box.width;
+    const shift = y < box.top + 20 ? 18 : y > box.top + box.height - 12 ? -12 : 4;
+    return write(x + (leftwards ? -14 : 14), y + shift, `to (${fixed(s.w, 2)}, ${fixed(s.b, 2)})`,
+      leftwards ? "end" : "start", { class: "rnn-onmap" });
   }
 
-  let shares = "";
+  function departure(name, s) {
+    if (s.stopped)
+      return `${name} descent stops at step ${s.steps}, where the surface is no longer finite. `;
+    if (s.left < 0) return "";
+    const place = `w = ${fixed(s.w, 2)}, b = ${fixed(s.b, 2)}`;
+    const end = s.inside ? "comes back" : `is at ${place} after ${s.steps}`;
+    return `${name} descent leaves the window at step ${s.left} and ${end}. `;
+  }
+
+  let shares = "", speech = 0;
   function tell({ plain, clipped }) {
-    const out = plain.stopped ? `Plain descent stops at step ${plain.steps}, where the surface is no longer finite. `
-      : plain.left < 0 ? "" : `Plain descent leaves the window at step ${plain.left} ` +
-      (plain.inside ? "and comes back. " : `and is at w = ${fixed(plain.w, 2)}, b = ${fixed(plain.b, 2)} after ${plain.steps}. `);
-    note.textContent = out + shares;
-    clearTimeout(tell.timer);
-    tell.timer = setTimeout(() => {
-      spoken.textContent = `After ${plain.steps} steps from w ${fixed(good.w, 2)}, b ${fixed(good.b, 2)}: plain descent, error ${readable(plain.error)}, largest step ${readable(plain.largest)}. ` +
-        (good.clipping ? `Clipped descent, error ${readable(clipped.error)}, largest step ${readable(clipped.largest)}. ` : "") + note.textContent;
+    const both = good.clipping;
+    note.textContent =
+      departure("Plain", plain) + (both ? departure("Clipped", clipped) : "") + shares;
+    const course = (name, s) =>
+      `${name} descent: error ${readable(s.error)}, largest step ${readable(s.largest)}. `;
+    clearTimeout(speech);
+    speech = setTimeout(() => {
+      const from = `w ${fixed(good.w, 2)}, b ${fixed(good.b, 2)}`;
+      spoken.textContent = `After ${shown} steps from ${from}. ` + course("Plain", plain) +
+        (both ? course("Clipped", clipped) : "") + note.textContent;
     }, 700);
   }
 
   function drawCurve() {
-    const full = curve.parentElement.clientWidth, left = 46, right = 10, height = 176, bottom = 140, top = 24;
-    const x = (k) => left + (k / N_STEPS) * (full - left - right);
-    const y = (e) => top + (Math.log10(Math.min(Math.max(Number.isFinite(e) ? e : 1, 1e-6), 1)) / -6) * (bottom - top);
-    const parts = [node("text", { x: left, y: 12 }, "Error against step")];
-    for (const p of [0, -2, -4, -6]) {
-      parts.push(node("line", { class: "rnn-axis", x1: left, x2: full - right, y1: y(10 ** p), y2: y(10 ** p) }),
-        node("text", { x: left - 8, y: y(10 ** p) + 4, "text-anchor": "end", class: "rnn-muted" }, p === 0 ? "1" : `10${{ "-2": "⁻²", "-4": "⁻⁴", "-6": "⁻⁶" }[p]}`));
-    }
-    for (const k of ticks(0, N_STEPS, 100))
-      parts.push(node("text", { x: x(k), y: bottom + 17, "text-anchor": "middle", class: "rnn-muted" }, String(k)));
+    const full = curve.parentElement.clientWidth, left = 46, right = full - 10;
+    const top = 24, bottom = 140, floor = 1e-6;
+    const x = (k) => left + (k / N_STEPS) * (right - left);
+    const y = (error) => {
+      const kept = Number.isFinite(error) ? Math.min(Math.max(error, floor), 1) : 1;
+      return top + (Math.log10(kept) / Math.log10(floor)) * (bottom - top);
+    };
+    const parts = [
+      write(left, 12, "Error against step"),
+      ...[[1, "1"], [1e-2, "10⁻²"], [1e-4, "10⁻⁴"], [1e-6, "10⁻⁶"]].flatMap(([error, name]) => [
+        line(left, y(error), right, y(error), "rnn-axis"),
+        write(left - 8, y(error) + 4, name, "end", MUTED)]),
+      ...ticks(0, N_STEPS, 100).map((k) => write(x(k), bottom + 17, String(k), "middle", MUTED)),
+    ];
     for (const kind of good.clipping ? ["plain", "clipped"] : ["plain"]) {
       const n = Math.min(shown, paths[kind].n);
-      const points = Array.from(paths[kind].error.subarray(0, n + 1), (e, k) => `${x(k).toFixed(1)},${y(e).toFixed(1)}`);
-      parts.push(kind === "plain"                              // dots: a dashed zigzag would be a blot
-        ? node("path", { class: "rnn-plain", style: "stroke-width:1.5", d: `M${points.join("L")}` })
-        : node("path", { class: "rnn-dots", d: `M${points.join("h0M")}h0` }));
+      const points = Array.from(paths[kind].error.subarray(0, n + 1), (error, k) =>
+        `${x(k).toFixed(1)},${y(error).toFixed(1)}`);
       const end = mark(kind);
-      end.setAttribute("transform", `translate(${x(n)} ${y(paths[kind].error[n])})`);
-      parts.push(end);
+      end.setAttribute("transform", `translate(${points[n]})`);
+      parts.push(kind === "plain"                              // a dashed zigzag would be a blot
+        ? node("path", { class: "rnn-plain", style: "stroke-width:1.5", d: `M${points.join("L")}` })
+        : node("path", { class: "rnn-dots", d: `M${points.join("h0M")}h0` }), end);
     }
-    curve.setAttribute("viewBox", `0 0 ${full} ${height}`);
-    curve.setAttribute("aria-label", "Error against step of descent, logarithmic from one to a millionth; the table gives the last values.");
+    curve.setAttribute("viewBox", `0 0 ${full} 176`);
     curve.replaceChildren(...parts);
   }
 
   // One run proves little: beyond the first wall its course depends on the last digit.
+  let counting = 0;
   function survey() {
-    clearTimeout(survey.timer);
+    clearTimeout(counting);
     shares = "";
     const starts = nearby([good.w, good.b], 100, 1e-6), count = { plain: [0, 0], clipped: [0, 0] };
     const settings = { learningRate: good.learning_rate, seqLen: good.seq_len };
-    const some = () => {
+    const some = () => {                                       // a few at a time keeps drags quick
       for (const start of starts.splice(0, 5)) {
-        for (const kind of ["plain", "clipped"]) {
-          const walk = descend(start, { ...settings, threshold: kind === "plain" ? null : good.threshold });
-          const last = walk.error[walk.n];
+        for (const [kind, threshold] of [["plain", null], ["clipped", good.threshold]]) {
+          const walk = descend(start, { ...settings, threshold }), last = walk.error[walk.n];
           count[kind][0] += last > 0.08 || !Number.isFinite(last);
           count[kind][1] += last < 0.01;
         }
       }
-      if (starts.length) { survey.timer = setTimeout(some, 0); return; }
+      if (starts.length) {
+        counting = setTimeout(some, 0);
+        return;
+      }
       const { plain, clipped } = count;
-      shares = `One run proves little: of 100 starts within 10⁻⁶ of this one, plain descent brings ${plain[0]} to an error above 0.08 and ${plain[1]} to one below 0.01` +
+      shares = `Of 100 starts within 10⁻⁶ of this one, plain descent brings ${plain[0]} to ` +
+        `an error above 0.08 and ${plain[1]} to one below 0.01` +
         (good.clipping ? `; clipped descent, ${clipped[0]} and ${clipped[1]}.` : ".");
       draw();
     };
-    survey.timer = setTimeout(some, 350);
+    counting = setTimeout(some, 350);
   }
 
   function refresh() {
@@ -602,7 +657,7 @@ function render({ model, el }) {
     for (const [key, slider] of Object.entries(sliders)) slider.value = good[key];
     clipping.checked = good.clipping;
     sliders.threshold.disabled = inputs.threshold.disabled = !good.clipping;
-    if (box !== null && before.seq_len !== good.seq_len) paintSurface();
+    if (before.seq_len !== good.seq_len) paintSurface();
     survey();
     draw();
   }
@@ -615,15 +670,21 @@ function render({ model, el }) {
   }
 
   // ---- moving the start
-  const within = (value, [low, high]) => Math.min(Math.max(value, low), high);
+  const within = (value, [low, high]) => Number(Math.min(Math.max(value, low), high).toFixed(4));
+  function place(w, b) {
+    clear();
+    put({ w: within(w, WINDOW.w), b: within(b, WINDOW.b) });
+  }
   function moveTo(event) {
     const { left, top } = map.getBoundingClientRect();
-    const w = WINDOW.w[0] + ((event.clientX - left - box.left) / box.width) * (WINDOW.w[1] - WINDOW.w[0]);
-    const b = WINDOW.b[1] - ((event.clientY - top - box.top) / box.height) * (WINDOW.b[1] - WINDOW.b[0]);
-    clear();
-    put({ w: Number(within(w, WINDOW.w).toFixed(4)), b: Number(within(b, WINDOW.b).toFixed(4)) });
+    const right = (event.clientX - left - box.left) / box.width;
+    const fall = (event.clientY - top - box.top) / box.height;
+    place(WINDOW.w[0] + right * (WINDOW.w[1] - WINDOW.w[0]),
+      WINDOW.b[1] - fall * (WINDOW.b[1] - WINDOW.b[0]));
   }
   let dragging = false;
+  // A finger that takes the point must not scroll; `touch-action` does not hold inside an SVG.
+  listen(handle, "touchstart", (event) => event.preventDefault(), { passive: false });
   listen(map, "pointerdown", (event) => {
     const held = handle.contains(event.target);
     if (event.button !== 0 || (!held && !event.target.matches(".rnn-surface"))) return;
@@ -639,12 +700,12 @@ function render({ model, el }) {
   listen(map, "click", (event) => { if (event.target.matches(".rnn-surface")) moveTo(event); });
   listen(handle, "keydown", (event) => {
     const by = event.shiftKey ? 0.1 : 0.01;
-    const step = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowDown: [0, -by], ArrowUp: [0, by] }[event.key];
+    const steps = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowDown: [0, -by], ArrowUp: [0, by] };
+    const step = steps[event.key];
     if (!step && event.key !== "Home") return;
     event.preventDefault();
-    clear();
-    const [w, b] = step ? [good.w + step[0], good.b + step[1]] : [DEFAULTS.w, DEFAULTS.b];
-    put({ w: Number(within(w, WINDOW.w).toFixed(4)), b: Number(within(b, WINDOW.b).toFixed(4)) });
+    if (step) place(model.get("w") + step[0], model.get("b") + step[1]);
+    else place(DEFAULTS.w, DEFAULTS.b);
   });
 
   // ---- steps shown, and playing them where motion is welcome
@@ -668,16 +729,17 @@ function render({ model, el }) {
 
   // ---- theme and size
   function dress() {
+    if (theme === pageTheme()) return;
     theme = pageTheme();
     root.dataset.theme = theme;
     const { page, tint, flip, ...colours } = THEMES[theme];
     for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
     root.style.colorScheme = theme;
-    if (box !== null) paintSurface();
+    paintSurface();
   }
   const watcher = new MutationObserver(dress);
   for (const target of [document.documentElement, document.body])
-    watcher.observe(target, { attributes: true, attributeFilter: ["data-theme", "theme", "class", "data-jp-theme-light"] });
+    watcher.observe(target, { attributes: true, attributeFilter: THEME_SAID_BY });
   listen(matchMedia("(prefers-color-scheme: dark)"), "change", dress);
   const sizer = new ResizeObserver(layout);
   dress();
@@ -692,7 +754,7 @@ function render({ model, el }) {
     watcher.disconnect();
     sizer.disconnect();
     stop();
-    [survey.timer, tell.timer].forEach(clearTimeout);
+    [counting, speech].forEach(clearTimeout);
     cancelAnimationFrame(due);
   };
 }
@@ -709,7 +771,9 @@ export class LocalModel {
     for (const action of this.actions[`change:${key}`] ?? []) action();
   }
   on(event, action) { (this.actions[event] ??= []).push(action); }
-  off(event, action) { this.actions[event] = (this.actions[event] ?? []).filter((a) => a !== action); }
+  off(event, action) {
+    this.actions[event] = (this.actions[event] ?? []).filter((known) => known !== action);
+  }
   save_changes() {}
 }
 
@@ -717,7 +781,8 @@ export class LocalModel {
 export function mount(id, values) {
   const figure = document.querySelector(`figure[id="${id}"]:not([data-live])`);
   if (figure === null) return;
-  render({ model: new LocalModel({ ...DEFAULTS, ...values }), el: figure.querySelector(".rnn-live") });
+  const model = new LocalModel({ ...DEFAULTS, ...values });
+  render({ model, el: figure.querySelector(".rnn-live") });
   figure.dataset.live = "";                                    // only now hide the static picture
 }
 

@@ -56,7 +56,7 @@ class Wall:
         return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def _repr_html_(self) -> str:
-        return page(asdict(self))
+        return html(asdict(self))
 
 
 def accepted(name: str, value: Any) -> Any:
@@ -89,7 +89,7 @@ def module() -> str:
     return files("rnnlib.widgets").joinpath("wall.js").read_text(encoding="utf-8").rstrip()
 
 
-def page(state: Mapping[str, Any]) -> str:
+def html(state: Mapping[str, Any]) -> str:
     """The figure as one piece of HTML that asks nothing of the network.
 
     The picture stands outside ``<noscript>``, so that it also serves print and the many notebook

@@ -1,0 +1,96 @@
+"""Words from a command line become fields of a settings dataclass, or are refused by name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnlib.checks import ArgumentError
+from rnnlib.overrides import assignments, override, parse, parse_seeds, selections
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("3", int, 3),
+        ("-3", int, -3),
+        ("1e-3", float, 1e-3),
+        ("inf", float, float("inf")),
+        ("True", bool, True),
+        ("none", int | None, None),
+        ("7", int | None, 7),
+        ("0.5", int | float, 0.5),
+        ("0-3,7", tuple[int, ...], (0, 1, 2, 3, 7)),
+        ("none,1,30", tuple[float | None, ...], (None, 1.0, 30.0)),
+        ("a b", str, "a b"),
+    ],
+)
+def test_text_becomes_a_value_of_the_fields_type(text, kind, value):
+    parsed = parse("x", text, kind)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    scale: str = "reduced"
+    thresholds: tuple[float | None, ...] = (None, 1.0)
+    limit: int | None = None
+    parts: tuple[Part, ...] = (Part("a"), Part("b"))
+
+
+def test_override_leaves_the_other_fields_and_the_original_alone():
+    before = Settings("reduced")
+    after = override(before, assignments(["thresholds=none,2", "limit=9", "parts=b"]))
+    assert before == Settings("reduced")
+    assert after == Settings("reduced", thresholds=(None, 2.0), limit=9, parts=(Part("b"),))
+    with pytest.raises(ArgumentError, match="field cannot be set from the command line"):
+        parse("field", "x", dict)
+
+
+def test_seeds_are_listed_or_counted():
+    assert parse_seeds("0-3") == (0, 1, 2, 3)
+    assert parse_seeds("4, 0-1") == (4, 0, 1)
+    for bad in ("", "-1", "0-0,0", "1.5"):
+        with pytest.raises(ArgumentError, match="seeds must"):
+            parse_seeds(bad)
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=20, unique=True))
+def test_seeds_written_out_come_back(seeds):
+    assert parse_seeds(",".join(map(str, seeds))) == tuple(seeds)
+
+
+@given(st.floats())
+def test_a_number_written_out_comes_back(number):
+    assert parse("x", repr(number), float) == pytest.approx(number, rel=0, abs=0, nan_ok=True)
+
+
+def test_only_named_parts_are_selections():
+    assert selections(Settings()) == {"parts"}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["limit"], "--set must be key=value, got 'limit'"),
+        (["=3"], "--set must be key=value, got '=3'"),
+        (["limit=1", "limit=2"], "each key once, got 'limit' twice"),
+        (["limits=1"], "did you mean 'limit'"),
+        (["limit=x"], "limit must be an integer, got 'x'"),
+        (["scale=paper"], "setting must be one of thresholds, limit, parts"),
+        (["parts=a,c"], "parts must be one of a, b, got 'c'"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_by_name(pairs, message):
+    with pytest.raises(ArgumentError, match=re.escape(message)):
+        override(Settings(), assignments(pairs))
