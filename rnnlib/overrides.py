@@ -20,7 +20,7 @@ def override(settings: Settings, assignments: Mapping[str, str]) -> Settings:
     """Return ``settings`` with some fields set from text, each parsed by its type.
 
     ``8``, ``1e-3``, ``inf``, ``true``, ``none``, a list ``1,2,3``, a range ``0-15``. A field that
-    holds named parts (such as readings) takes the names of those to keep.
+    holds named parts (such as readings or data sets) takes the names of those to keep.
 
     Raises:
         ArgumentError: for a field that does not exist, with the nearest one, or a value that
@@ -125,16 +125,17 @@ def _expand(name: str, text: str) -> list[str]:
     return words
 
 
+def _name(part: Any) -> str:
+    """What a part is called: a data set is a name, a reading has one, a number has none."""
+    return part if isinstance(part, str) else getattr(part, "name", "")
+
+
 def _is_named(value: Any) -> bool:
-    return (
-        isinstance(value, tuple)
-        and bool(value)
-        and all(dataclasses.is_dataclass(part) and hasattr(part, "name") for part in value)
-    )
+    return isinstance(value, tuple) and bool(value) and all(_name(part) for part in value)
 
 
 def _keep(field: str, parts: tuple[Any, ...], text: str) -> tuple[Any, ...]:
-    known = {part.name: part for part in parts}
+    known = {_name(part): part for part in parts}
     wanted = [word.strip() for word in text.split(",")]
     for word in wanted:
         one_of(field, word, known)

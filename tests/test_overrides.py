@@ -46,13 +46,16 @@ class Settings:
     thresholds: tuple[float | None, ...] = (None, 1.0)
     limit: int | None = None
     parts: tuple[Part, ...] = (Part("a"), Part("b"))
+    sets: tuple[str, ...] = ("x", "y")
 
 
 def test_override_leaves_the_other_fields_and_the_original_alone():
     before = Settings("reduced")
-    after = override(before, assignments(["thresholds=none,2", "limit=9", "parts=b"]))
+    after = override(before, assignments(["thresholds=none,2", "limit=9", "parts=b", "sets=y"]))
     assert before == Settings("reduced")
-    assert after == Settings("reduced", thresholds=(None, 2.0), limit=9, parts=(Part("b"),))
+    assert after == Settings(
+        "reduced", thresholds=(None, 2.0), limit=9, parts=(Part("b"),), sets=("y",)
+    )
     with pytest.raises(ArgumentError, match="field cannot be set from the command line"):
         parse("field", "x", dict)
 
@@ -75,8 +78,10 @@ def test_a_number_written_out_comes_back(number):
     assert parse("x", repr(number), float) == pytest.approx(number, rel=0, abs=0, nan_ok=True)
 
 
-def test_only_named_parts_are_selections():
-    assert selections(Settings()) == {"parts"}
+def test_named_parts_and_names_are_selections():
+    assert selections(Settings()) == {"parts", "sets"}
+    with pytest.raises(ArgumentError, match="sets must be one of x, y, got 'z'"):
+        override(Settings(), {"sets": "z"})
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def test_only_named_parts_are_selections():
         (["limit=1", "limit=2"], "each key once, got 'limit' twice"),
         (["limits=1"], "did you mean 'limit'"),
         (["limit=x"], "limit must be an integer, got 'x'"),
-        (["scale=paper"], "setting must be one of thresholds, limit, parts"),
+        (["scale=paper"], "setting must be one of thresholds, limit, parts, sets"),
         (["parts=a,c"], "parts must be one of a, b, got 'c'"),
     ],
 )

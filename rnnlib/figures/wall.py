@@ -40,8 +40,8 @@ def cliff(w: Tensor, low: float, high: float) -> Figure:
 
     A regular grid would turn the cliff into a comb; this one is packed around the wall.
     """
-    fig = plt.figure(figsize=(WIDTH, 4.4), constrained_layout=False)
-    ax: Any = fig.add_axes((-0.05, -0.06, 1.08, 1.2), projection="3d")
+    fig = plt.figure(figsize=(WIDTH, 4.0), constrained_layout=False)
+    ax: Any = fig.add_axes((0, 0, 1, 1), projection="3d")
     packed = torch.logspace(-9, 0, 90, dtype=torch.float64)
     wall = surface.wall_line(w)[:, None]
     b = torch.cat(
@@ -52,7 +52,7 @@ def cliff(w: Tensor, low: float, high: float) -> Figure:
     options = {"rcount": len(w), "ccount": b.shape[1], "rasterized": True, "antialiased": False}
     ax.plot_surface(w[:, None].expand_as(b), b, error, cmap="cividis", linewidth=0, **options)
     ax.view_init(elev=30, azim=40)
-    ax.set_box_aspect((1.3, 1.3, 0.7), zoom=0.9)
+    ax.set_box_aspect((1.3, 1.3, 0.7), zoom=1.15)
     ax.set(xlabel="weight $w$", ylabel="bias $b$", zlabel=r"error $\mathcal{E}_{50}$")
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
@@ -79,7 +79,7 @@ def descents(
         ax.plot(
             steps[..., 0], steps[..., 1], color=colour, lw=0.6, alpha=0.6, ls=ARMS[arm]["linestyle"]
         )
-        ends = {"marker": ARMS[arm]["marker"], "color": colour, "s": 22, "lw": 0.5, "ec": BLACK}
+        ends = {"marker": ARMS[arm]["marker"], "color": colour, "s": 22, "lw": 0.5, "ec": "white"}
         ax.scatter(*path.points[-1].T, label="end", rasterized=True, zorder=3, **ends)
         ax.plot(*path.points[0, 0], "*", color="white", mec=BLACK, ms=14, zorder=4, label="start")
         ax.legend(

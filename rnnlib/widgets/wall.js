@@ -425,6 +425,7 @@ function render({ model, el }) {
 
   // ---- the map: axes, guides, paths, handle
   const lines = {}, ends = {}, exits = {};
+  let wallName = null;
   const handle = node("g", { class: "rnn-handle", role: "slider", tabindex: "0",
     "aria-roledescription": "two-dimensional slider",
     "aria-label": "start of the descent; arrow keys move it, with Shift ten times as far",
@@ -433,7 +434,7 @@ function render({ model, el }) {
   node("circle", { r: 11, class: "rnn-ring" }),
   node("circle", { r: 7, style: "fill:var(--casing);stroke:var(--ink);stroke-width:2" }),
   node("circle", { r: 2, style: "fill:var(--ink)" }));
-  const hint = node("text", { class: "rnn-onmap", y: 4 }, "drag the start");
+  const hint = write(0, 0, "drag the start", "start", { class: "rnn-onmap" });
   handle.append(hint);
 
   const across = (w) => box.left + ((w - WINDOW.w[0]) / (WINDOW.w[1] - WINDOW.w[0])) * box.width;
@@ -459,7 +460,8 @@ function render({ model, el }) {
     ];
     // The corner: beyond it the start no longer lies in the basin of the zero-error point.
     const valley = (w) => (w > 4.4789 ? NaN : valleyLine(w));
-    const guides = [...guide(wallLine, "wall", 5.55, ""), ...guide(valley, "E = 0", 4.22, "1 4")];
+    const guides = [...guide(wallLine, "", 5.5, ""), ...guide(valley, "E = 0", 4.22, "1 4")];
+    wallName = guides[1];
     for (const kind of ["plain", "clipped"]) {
       lines[kind] = [node("path", { class: "rnn-casing" }), node("path", { class: `rnn-${kind}` })];
       ends[kind] = mark(kind);
@@ -544,11 +546,13 @@ function render({ model, el }) {
         .forEach((text, i) => { cells[kind][i].textContent = text; });
     }
     handle.setAttribute("transform", `translate(${across(good.w)} ${down(good.b)})`);
-    hint.setAttribute("x", good.w < 5.2 ? 14 : -14);
-    hint.setAttribute("text-anchor", good.w < 5.2 ? "start" : "end");
+    const room = across(good.w) + 110 < box.left + box.width;
+    for (const [name, value] of Object.entries({ x: room ? 14 : 8, y: room ? 4 : -16,
+      "text-anchor": room ? "start" : "end" })) hint.setAttribute(name, value);
     handle.setAttribute("aria-valuenow", good.w);
     handle.setAttribute("aria-valuetext", `w ${fixed(good.w, 2)}, b ${fixed(good.b, 2)}`);
     caption.textContent = `after ${shown} steps`;
+    wallName.textContent = good.seq_len < 20 ? "wall of longer sequences" : "wall";
     title.replaceChildren("Error after ", node("i", {}, "T"),
       ` = ${good.seq_len} step${good.seq_len === 1 ? "" : "s"} of the network`);
     tell(told);
