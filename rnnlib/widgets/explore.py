@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 N_NETWORKS = 6
 INVITATION = (
-    '<p class="rnn-widget rnn-invitation">Run this chapter in Colab or JupyterLab to move the gain, the '
-    "length, the unit and the size of these networks.</p>"
+    '<p class="rnn-widget rnn-invitation">Run this chapter in Colab or JupyterLab to move the '
+    "gain, the length, the unit and the size of these networks.</p>"
 )
 
 
