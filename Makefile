@@ -19,6 +19,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
 
+# Static pages and stored notebooks show interactive figures as plain HTML; no live widget is built.
+book notebooks check-pages: export RNNLIB_STATIC := 1
+
 JUPYTER_BOOK := $(VENV)/bin/jupyter-book
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
   --nbval-sanitize-with=tests/book/sanitize.cfg
@@ -59,8 +62,8 @@ notebooks: $(INSTALLED)  ## run the chapters and write book/*.ipynb beside them
 	$(PY) book/_ext/notebooks.py
 
 .PHONY: ledger
-ledger: $(INSTALLED)  ## write book/ledger.md from the claims and the records
-	$(PY) -m rnnlib ledger --write book/ledger.md
+ledger: $(INSTALLED)  ## renew book/ledger.md and the summary in book/index.md
+	$(PY) -m rnnlib ledger --write book/ledger.md --write book/index.md
 
 .PHONY: serve
 serve:  ## show the built book at http://127.0.0.1:8000 (PORT=...)
