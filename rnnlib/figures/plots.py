@@ -102,14 +102,9 @@ def outcomes(
                 ax.errorbar(np.mean(kept), place, xerr=sd, **style)
             if len(kept) < len(values):
                 note = f"{len(values) - len(kept)} of {len(values)} failed"
-                right = blended_transform_factory(ax.transAxes, ax.transData)
-                options = {
-                    "ha": "right",
-                    "va": "center",
-                    "fontsize": 9,
-                    "color": ARMS[arm]["color"],
-                }
-                ax.text(1.0, place, note, transform=right, **options)
+                beside = blended_transform_factory(ax.transAxes, ax.transData)
+                options = {"va": "center", "fontsize": 9, "color": ARMS[arm]["color"]}
+                ax.text(1.01, place, note, transform=beside, **options)
     keys = [Line2D([], [], **{**ARMS[arm], "linestyle": "none"}, label=arm) for arm in ARMS]
     ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     ax.set_yticks([-y for y in range(len(rows))], list(rows))

@@ -31,7 +31,7 @@ def arm_of(condition: Mapping[str, Any]) -> str:
 
 def text_table(records: Iterable[Any], unit: str) -> str:
     """One line an arm: train and test score over seeds, largest norm, share of rescaled updates."""
-    head = f"{'data, scale, rate':28s} {'arm':8s} {'train':>14s} {'test':>14s}  norm  rescaled"
+    head = f"{'data, scale, rate':28s} {'arm':8s} {'train':>14s} {'test':>14s}     norm rescaled"
     lines = [head]
     for record in records:
         for result in record.results:
@@ -41,7 +41,7 @@ def text_table(records: Iterable[Any], unit: str) -> str:
             train, test = (_mean_sd(m[f"{split}_{unit}"]) for split in ("train", "test"))
             norm, clipped = max(m["max_norm"]), statistics.fmean(m["clipped_fraction"])
             arm = arm_of(result.condition)
-            lines.append(f"{name:28s} {arm:8s} {train:>14s} {test:>14s} {norm:5.0f} {clipped:8.1%}")
+            lines.append(f"{name:28s} {arm:8s} {train:>14s} {test:>14s} {norm:8.3g} {clipped:8.1%}")
     return "\n".join(lines)
 
 
