@@ -38,7 +38,9 @@ def test_slopes_are_the_derivative(f):
 def test_slope_bound_is_attained_at_zero_and_nowhere_exceeded(name, bound, x):
     f = cells.NONLINEARITIES[name]
     assert f.slope_bound == bound == float(f.slope(torch.zeros(())))
-    assert abs(float(f.slope(torch.tensor(x, dtype=torch.float64)))) <= bound
+    # The logistic slope is a product of two rounded numbers, so it may round up past its bound.
+    rounding = 1 + 2 * torch.finfo(torch.float64).eps
+    assert abs(float(f.slope(torch.tensor(x, dtype=torch.float64)))) <= bound * rounding
 
 
 def test_logistic_slope_keeps_its_digits_in_saturation():
