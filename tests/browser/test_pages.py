@@ -66,6 +66,27 @@ def test_dark_mode_keeps_figures_on_a_light_card(page: Any, site: str, name: str
     assert all(card == ["rgb(255, 255, 255)", "none"] for card in cards)
 
 
+@pytest.mark.parametrize("device", ["page", "phone"])
+def test_the_wall_of_the_chapter_answers_a_drag(
+    request: pytest.FixtureRequest, device: str, site: str
+) -> None:
+    """In the built chapter itself; tests/browser/test_wall.py knows the figure in detail."""
+    page = request.getfixturevalue(device)
+    load(page, f"{site}/book/01_exploding_gradient.html")
+    wall = page.locator("figure.rnn-widget[data-widget=wall]")
+    handle = wall.locator(".rnn-handle circle").nth(2)
+    handle.scroll_into_view_if_needed()
+    before = wall.locator(".rnn-readout").inner_text()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 30, y - 10, steps=4)
+    page.mouse.up()
+    assert float(wall.locator("input[name=w]").input_value()) < 5
+    assert wall.locator(".rnn-readout").inner_text() != before
+
+
 def test_the_front_door(page: Any, site: str) -> None:
     page.goto(f"{site}/")
     page.wait_for_url(f"**/{PAGES[0]}.html")
