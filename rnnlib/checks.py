@@ -39,6 +39,16 @@ def at_least(name: str, value: int, minimum: int) -> int:
     return value
 
 
+def distinct(name: str, values: Sequence[object]) -> None:
+    """Accept ``values`` that hold at least one entry and none twice.
+
+    Raises:
+        ArgumentError: for an empty or a repetitive sequence.
+    """
+    if not values or len(set(values)) != len(values):
+        raise ArgumentError(f"{name} must hold at least one value and none twice, got {values!r}")
+
+
 def one_of(name: str, value: str, accepted: Iterable[str]) -> str:
     """Return ``value`` if it is among ``accepted``; otherwise suggest the nearest.
 

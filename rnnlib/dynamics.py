@@ -57,7 +57,12 @@ class FixedPoint(NamedTuple):
 
 
 def fixed_points(w: float, b: float) -> list[FixedPoint]:
-    """All fixed points of ``w sigma(x) + b``, one to three of them, from the lowest up."""
+    """All fixed points of ``w sigma(x) + b``, one to three of them, from the lowest up.
+
+    Raises:
+        ArgumentError: unless ``w`` and ``b`` are finite.
+    """
+    _finite(w=w, b=b)
     found = _branches(_float64(w), _float64(b))
     xs = [x for x in found.tolist() if not math.isnan(x)]
     slopes = [float(w * LOGISTIC.slope(_float64(x))) for x in xs]
@@ -84,14 +89,23 @@ def bifurcation_diagram(w: float, b_grid: Tensor) -> BifurcationDiagram:
 
     Returns:
         four tensors ``(n,)``, float64.
+
+    Raises:
+        ArgumentError: unless ``w`` is finite.
     """
+    _finite(w=w)
     b = b_grid.to(torch.float64)
     lower, middle, upper = _branches(_float64(w), b).unbind(-1)
     return BifurcationDiagram(b, lower, middle, upper)
 
 
 def basin_boundary(w: float, b: float) -> float | None:
-    """The unstable fixed point between two attractors, or ``None`` where there is one attractor."""
+    """The unstable fixed point between two attractors, or ``None`` where there is one attractor.
+
+    Raises:
+        ArgumentError: unless ``w`` and ``b`` are finite.
+    """
+    _finite(w=w, b=b)
     middle = float(_branches(_float64(w), _float64(b))[1])
     return None if math.isnan(middle) else middle
 
@@ -197,6 +211,12 @@ def _branches(w: Tensor, b: Tensor) -> Tensor:
         right = g(middle) > 0
         low, high = torch.where(right, middle, low), torch.where(right, high, middle)
     return torch.where(exists, (low + high) / 2, torch.nan)
+
+
+def _finite(**values: float) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ArgumentError(f"{name} must be a finite number, got {value!r}")
 
 
 def _float64(value: Tensor | float) -> Tensor:

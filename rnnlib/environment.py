@@ -63,7 +63,10 @@ def _optional(name: str) -> str:
     """Say which version is installed, without importing it, or what it is for."""
     if importlib.util.find_spec(name) is None:
         return f"no: not installed ({_OPTIONAL[name]})"
-    version = importlib.metadata.version(name)
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # GPU builds of torch bring pytorch-triton
+        version = "yes"
     if name == "triton" and not torch.cuda.is_available():
         return f"{version}, without a GPU in its interpreter only (TRITON_INTERPRET=1)"
     return version

@@ -176,8 +176,9 @@ def growth_rate(norms: Tensor, start: int = 0) -> Tensor:
         ``(...)``; natural logarithm per step.
 
     Raises:
-        ArgumentError: if fewer than two steps remain.
+        ArgumentError: if ``start`` is negative or fewer than two steps remain.
     """
+    checks.at_least("start", start, 0)
     logs = norms[..., start:].log()
     if logs.shape[-1] < 2:
         raise ArgumentError(f"start must leave at least 2 of {norms.shape[-1]} norms, got {start}")

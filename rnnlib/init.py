@@ -105,9 +105,12 @@ def spectral_radius(W: Tensor) -> Tensor:
     """Largest modulus of an eigenvalue of ``W``; ``(..., n, n)`` to ``(...)``.
 
     Governs ``W^l`` as ``l`` grows without bound. It bounds neither a finite power nor a product
-    of different matrices; ``spectral_norm`` does.
+    of different matrices; ``spectral_norm`` does. NaN for a matrix that is not finite: a network
+    that diverged has one, and LAPACK may crash the process on it.
     """
-    return torch.linalg.eigvals(W).abs().amax(-1)
+    finite = W.isfinite().flatten(-2).all(-1)
+    radius = torch.linalg.eigvals(W.where(finite[..., None, None], 0.0)).abs().amax(-1)
+    return radius.where(finite, torch.nan)
 
 
 def spectral_norm(W: Tensor) -> Tensor:
@@ -119,10 +122,12 @@ def scaled_to_radius(W: Tensor, radius: float) -> Tensor:
     """Multiply ``W`` so that its spectral radius is ``radius``; leading axes are a batch.
 
     Raises:
-        ArgumentError: if ``radius`` is not finite and above zero, or if a ``W`` has radius 0.
+        ArgumentError: if ``radius`` is not finite and above zero, or if a ``W`` has radius 0 or is
+            not finite.
     """
     checks.positive("radius", radius)
     found = spectral_radius(W)
     if not (found > 0).all():
-        raise checks.ArgumentError("W must have a spectral radius > 0 to be rescaled, got 0")
+        bad = found[~(found > 0)][0].item()
+        raise checks.ArgumentError(f"W must have a spectral radius > 0 to be rescaled, got {bad:g}")
     return W * (radius / found)[..., None, None]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rnnlib.cells import PARAMETRISATIONS, nonlinearity
-from rnnlib.checks import at_least, one_of
+from rnnlib.cells import NONLINEARITIES, PARAMETRISATIONS
+from rnnlib.checks import ArgumentError, at_least, one_of
 from rnnlib.init import normal
 from rnnlib.kernels import elman_ensemble
 
@@ -51,7 +51,7 @@ class Elman(nn.Module):
         at_least("hidden_size", hidden_size, 1)
         at_least("output_size", output_size, 1)
         at_least("replicas", replicas, 1)
-        self.nonlinearity = _name(nonlinearity)
+        self.nonlinearity = one_of("nonlinearity", nonlinearity, NONLINEARITIES)
         self.parametrisation = one_of("parametrisation", parametrisation, PARAMETRISATIONS)
         self.W_rec = nn.Parameter(torch.zeros(replicas, hidden_size, hidden_size))
         self.W_in = nn.Parameter(torch.zeros(replicas, hidden_size, input_size))
@@ -67,8 +67,18 @@ class Elman(nn.Module):
         """Fill every weight matrix of replica ``r`` from N(0, std[r]^2); biases become zero.
 
         Each replica has its own generator, so that its start is the same alone and in a stack.
+
+        Raises:
+            ArgumentError: unless there is a generator and, in a list, a ``std`` for each replica;
+                for a ``std`` that is not a finite number above zero.
         """
         scales = [std] * self.replicas if isinstance(std, int | float) else list(std)
+        for name, given in (("std", scales), ("generators", generators)):
+            if len(given) != self.replicas:
+                raise ArgumentError(
+                    f"{name} must hold one entry for each of {self.replicas} replicas, "
+                    f"got {len(given)}"
+                )
         with torch.no_grad():
             for matrix in (self.W_rec, self.W_in, self.W_out):
                 for weights, scale, generator in zip(matrix, scales, generators, strict=True):
@@ -91,7 +101,7 @@ class Elman(nn.Module):
             return self._run(inputs, initial, last=last)
         if initial is None:
             initial = self.W_rec.new_zeros(self.replicas, inputs.shape[1], self.W_rec.shape[1])
-        h0 = nonlinearity(self.nonlinearity)(initial)
+        h0 = NONLINEARITIES[self.nonlinearity](initial)
         h = self._run(inputs, h0)
         before = torch.cat([h0[:, :, None], h], dim=2)[:, :, :-1]
         x = before @ self.W_rec.mT[:, None] + self._drive(inputs)
@@ -149,7 +159,3 @@ class Elman(nn.Module):
             inputs = nn.functional.one_hot(inputs, self.W_in.shape[2]).to(self.W_in.dtype)
         drive = inputs @ self.W_in.mT[:, None]
         return drive if self.b is None else drive + self.b[:, None, None]
-
-
-def _name(value: str) -> str:
-    return nonlinearity(value).name

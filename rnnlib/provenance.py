@@ -32,12 +32,17 @@ def library_versions() -> dict[str, str]:
     }
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use: a container or a scheduler may allow a few."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
 def hardware_name(device: str) -> str:
     """Return the GPU's name, or the processor's with the number of cores this process may use."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    usable = getattr(os, "sched_getaffinity", None)
-    cores = len(usable(0)) if usable else os.cpu_count() or 1
+    cores = usable_cores()
     name = f"{_processor()}, {cores} core{'s' if cores != 1 else ''}"
     return f"{name}, Metal GPU" if torch.device(device).type == "mps" else name
 

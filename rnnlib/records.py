@@ -103,7 +103,7 @@ def write(record: Record, folder: str | os.PathLike[str]) -> Path:
     ours = re.compile(re.escape(record.name) + r"-[0-9a-f]{12}\.npz")
     for file in folder.iterdir():
         if ours.fullmatch(file.name) and (curves is None or file.name != curves.file):
-            file.unlink()
+            file.unlink(missing_ok=True)  # another process may be tidying up as well
     return path
 
 
@@ -118,7 +118,7 @@ def read(path: str | os.PathLike[str]) -> Record:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not a JSON file: {error}") from error
     record = validate(content, where=str(path))
     if record.curves is not None:

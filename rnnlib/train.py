@@ -69,8 +69,12 @@ def train(
         check, check_every: ask ``check`` after every so many updates, and after the last.
         progress: a label for a tqdm bar; empty for none.
 
+    Returns:
+        losses, gradient norms and the way each replica left, on the CPU.
+
     Raises:
-        ArgumentError: for a learning rate or threshold that is not above zero.
+        ArgumentError: for a learning rate or threshold that is not above zero or not one for each
+            replica, a negative number of updates, or ``check_every`` below 1.
     """
     at_least("n_updates", n_updates, 0)
     at_least("check_every", check_every, 1)
@@ -97,7 +101,7 @@ def train(
         broken = ~(norm.isfinite() & losses.detach().isfinite())
         with torch.no_grad():
             for p, g in zip(parameters, clipped, strict=True):
-                g[broken] = 0.0
+                g[broken] = 0.0  # its clipped gradient is NaN
                 p.sub_(rate[replicas].to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * g)
 
         left = broken.cpu()

@@ -61,3 +61,10 @@ def test_shape_takes_none_for_any_length():
 
 def test_an_argument_error_is_a_value_error():
     assert issubclass(ArgumentError, ValueError)
+
+
+@pytest.mark.parametrize("values", [(), (1, 2, 1), ("a", "a"), (None, None)])
+def test_distinct_refuses_nothing_and_repetition(values):
+    checks.distinct("seeds", (0, 1, 2))
+    with pytest.raises(ArgumentError, match="seeds must hold at least one value and none twice"):
+        checks.distinct("seeds", values)

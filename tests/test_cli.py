@@ -329,6 +329,17 @@ def test_env_says_what_is_there_and_why_not(rnnlib, monkeypatch):
     assert said["RNNLIB_SCALE"].endswith("not set")
 
 
+def test_env_speaks_of_a_module_whose_package_has_another_name(monkeypatch):
+    """Some builds of torch bring triton in a package called pytorch-triton."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+
+    def unknown(name):
+        raise environment.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", unknown)
+    assert environment._optional("triton").startswith("yes")
+
+
 def test_without_a_command_the_help_is_shown(rnnlib):
     code, out, err = rnnlib()
     assert (code, err) == (0, "")

@@ -247,3 +247,12 @@ def test_the_step_is_the_constant_map_and_then_the_input_map():
     split = dynamics.input_map(dynamics.constant_map(x, W_rec, b, TANH), u, W_in)
     whole = preactivation_step(x, u, W_rec, W_in, b, TANH)
     torch.testing.assert_close(split, whole, rtol=0, atol=2e-15)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_parameters_that_are_not_finite_are_named(bad):
+    for refused in (dynamics.fixed_points, dynamics.basin_boundary):
+        with pytest.raises(ArgumentError, match="b must be a finite number, got"):
+            refused(5.0, bad)
+    with pytest.raises(ArgumentError, match="w must be a finite number, got"):
+        dynamics.bifurcation_diagram(bad, torch.zeros(3))

@@ -124,3 +124,12 @@ def test_scaled_to_radius_scales_each_of_a_stack():
 def test_scaled_to_radius_refuses_a_nilpotent_matrix():
     with pytest.raises(ArgumentError, match="W must have a spectral radius > 0"):
         init.scaled_to_radius(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), 1.0)
+
+
+def test_radius_of_a_matrix_that_diverged_is_nan_and_leaves_the_others():
+    W = torch.stack([torch.eye(3), torch.full((3, 3), torch.inf), torch.full((3, 3), torch.nan)])
+    radii = init.spectral_radius(W)
+    assert radii[0] == 1
+    assert radii[1:].isnan().all()
+    with pytest.raises(ArgumentError, match=r"W must have a spectral radius > 0 .* got nan"):
+        init.scaled_to_radius(W, 0.5)

@@ -132,6 +132,33 @@ def test_no_steps_leave_the_initial_state():
     assert torch.equal(grad, torch.ones_like(h0))
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_an_empty_batch_gives_empty_states_and_zero_gradients(last):
+    args = problem(B=0)
+    states = elman_ensemble(*args, last=last)
+    assert states.shape == ((3, 0, 5) if last else (3, 0, 7, 5))
+    assert not any(g.any() for g in torch.autograd.grad(states.sum(), args))
+    with torch.no_grad():
+        assert elman_ensemble(*args, last=last).shape == states.shape
+
+
+def test_a_second_derivative_is_refused_and_not_wrong():
+    args = problem(R=1, T=3)
+    (grad,) = torch.autograd.grad(elman_ensemble(*args).square().sum(), args[1], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+@pytest.mark.parametrize("run", [elman_definition, elman_ensemble])
+@pytest.mark.parametrize("bad", [-1, 4])
+def test_symbols_outside_the_inputs_are_named(run, bad):
+    _, W, U, b, _ = problem(n_in=4)
+    symbols = torch.zeros(3, 4, 7, dtype=torch.int64)
+    symbols[1, 2, 3] = bad
+    with pytest.raises(ArgumentError, match="inputs must hold symbols from 0 to 3, got"):
+        run(symbols, W, U, b)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -141,6 +168,11 @@ def test_no_steps_leave_the_initial_state():
         ({"inputs": torch.zeros(3, 4, 7, 9)}, "inputs must have shape"),
         ({"initial": torch.zeros(3, 1, 5)}, "initial must have shape"),
         ({"nonlinearity": "tahn"}, "did you mean 'tanh'"),
+        ({"W_rec": torch.zeros(0, 5, 5)}, "replicas must be an integer >= 1, got 0"),
+        ({"W_rec": torch.zeros(3, 5, 5, dtype=torch.int64)}, "W_rec must have a floating dtype"),
+        ({"inputs": torch.zeros(3, 4, 7, 2).double()}, "inputs must be torch.float32 on cpu"),
+        ({"inputs": torch.zeros(3, 4, 7, dtype=torch.int32)}, "inputs must be torch.int64 on cpu"),
+        ({"initial": torch.zeros(3, 4, 5).double()}, "initial must be torch.float32 on cpu"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):

@@ -96,6 +96,20 @@ def test_select_copies_and_put_returns():
 
 
 @pytest.mark.parametrize(
+    ("std", "n_generators", "message"),
+    [
+        ([0.1, 0.2], 3, "std must hold one entry for each of 3 replicas, got 2"),
+        (0.1, 2, "generators must hold one entry for each of 3 replicas, got 2"),
+        (0.0, 3, "std must be a finite number > 0, got 0.0"),
+    ],
+)
+def test_bad_draws_are_named(std, n_generators, message):
+    generators = [torch.Generator() for _ in range(n_generators)]
+    with pytest.raises(ArgumentError, match=message):
+        Elman(*SIZES, replicas=3).draw_(std, generators)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"hidden_size": 0}, "hidden_size must be an integer >= 1, got 0"),

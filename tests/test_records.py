@@ -394,3 +394,12 @@ def test_default_folder_is_the_books():
 def test_results_given_as_objects_or_mappings_are_the_same():
     result = Result(condition={"T": 10}, metrics={"solved": [True, False]})
     assert a_record(results=[result]).same_result(a_record(results=[result.model_dump()]))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_a_file_that_is_no_json_is_named(tmp_path, content):
+    path = tmp_path / "x-smoke.json"
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match=r"x-smoke.json: not a JSON file: ") as refusal:
+        read(path)
+    assert "\n" not in str(refusal.value)

@@ -63,15 +63,30 @@ def fit(
     kept. Each replica goes through the pieces in its own order, drawn anew every epoch.
 
     Args:
+        model: the replicas; trained in place.
+        loss: nats of every step; see `Loss`.
+        train_pieces, valid_pieces, test_pieces: at least one each, none of them empty.
+        chunk: most steps an update goes back in time.
+        learning_rate, threshold: one number, or one for each replica ``(R,)``.
         orders: a generator for each replica; replicas to be paired get equal seeds.
+        progress: a label for a tqdm bar; empty for none.
 
     Raises:
-        ArgumentError: for no pieces, a chunk below 1 or no epochs.
+        ArgumentError: for no pieces, an empty piece, a chunk below 1, no epochs, or too few or
+            too many orders.
     """
     at_least("chunk", chunk, 1)
     at_least("n_epochs", n_epochs, 1)
-    if not (train_pieces and valid_pieces and test_pieces):
-        raise ArgumentError("train, valid and test must hold at least one piece each, got none")
+    for pieces in (train_pieces, valid_pieces, test_pieces):
+        if not pieces or not all(len(piece.inputs) for piece in pieces):
+            raise ArgumentError(
+                "train, valid and test must hold at least one piece each, and every piece a step, "
+                f"got lengths {[len(piece.inputs) for piece in pieces]!r:.60}"
+            )
+    if len(orders) != model.replicas:
+        raise ArgumentError(
+            f"orders must hold a generator for each of {model.replicas} replicas, got {len(orders)}"
+        )
     device = model.W_rec.device
     chunks = _Chunks(train_pieces, chunk, orders, device)
     best = _Best(model, loss, valid_pieces, len(chunks), n_epochs)
@@ -99,7 +114,7 @@ def fit(
     )
     train_loss = nats_per_step(best.model, loss, train_pieces)
     test_loss = nats_per_step(best.model, loss, test_pieces)
-    outcomes = []
+    outcomes, clipped = [], history.clipped
     for r in range(model.replicas):
         norm = history.grad_norm[: int(history.updates[r]), r]
         reached = math.isfinite(best.loss[r])
@@ -112,7 +127,7 @@ def fit(
                 diverged=bool(history.diverged[r]),
                 mean_norm=float(norm.mean()),
                 max_norm=float(norm.max()) if len(norm) else math.nan,
-                clipped_fraction=float(history.clipped[: len(norm), r].double().mean()),
+                clipped_fraction=float(clipped[: len(norm), r].double().mean()),
                 valid_curve=tuple(best.curve[:, r].tolist()),
             )
         )
@@ -122,7 +137,11 @@ def fit(
 def nats_per_step(
     model: Elman, loss: Loss, pieces: Sequence[Piece], *, batch: int = 32, window: int = 200
 ) -> Tensor:
-    """Mean loss over all steps of all pieces in a flat list, ``(R,)`` float64, state carried."""
+    """Mean loss over all steps of all pieces in a flat list, ``(R,)`` float64, state carried.
+
+    Pieces are read ``batch`` at a time in windows of ``window`` steps, which only bounds the
+    memory.
+    """
     total = torch.zeros(model.replicas, dtype=torch.float64)
     by_length = sorted(pieces, key=lambda piece: len(piece.inputs), reverse=True)
     device = model.W_rec.device
@@ -191,6 +210,10 @@ class _Chunks:
         return len(self.inputs)
 
     def at(self, step: int, replicas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Inputs and targets ``(R, chunk, ...)``, mask ``(R, chunk)``, starts ``(R,)``.
+
+        To be asked for every step in turn: the first of an epoch draws the orders.
+        """
         place = (step - 1) % len(self)
         if place == 0:
             self.plan = torch.tensor([self._way(order) for order in self.orders])

@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from rnnlib.checks import ArgumentError, one_of, shape
+from rnnlib.checks import ArgumentError, at_least, one_of, shape
 
 _FORWARD: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -80,7 +81,7 @@ def elman_ensemble(
 
     Args:
         inputs: ``(R, B, T, I)`` floating, or ``(R, B, T)`` int64 symbols in ``0..I-1`` that stand
-            for one-hot inputs and cost a look-up instead of a product.
+            for one-hot inputs.
         W_rec: ``(R, H, H)``, column convention: ``h_t`` gets ``W_rec @ h_{t-1}``.
         W_in: ``(R, H, I)``.
         b: ``(R, H)`` or None for no bias.
@@ -90,10 +91,11 @@ def elman_ensemble(
 
     Returns:
         ``(R, B, T, H)``, or ``(R, B, H)`` with ``last``; dtype of ``W_rec``. Differentiable once in
-        every floating argument; use `elman_definition` for higher derivatives.
+        every floating argument, a second time is refused: use `elman_definition` for that.
 
     Raises:
-        ArgumentError: for shapes that disagree or an unknown non-linearity.
+        ArgumentError: for shapes, dtypes or devices that disagree, no replicas, symbols that are
+            not int64 or (on a CPU) lie outside ``0..I-1``, or an unknown non-linearity.
     """
     inputs, initial = _checked(inputs, W_rec, W_in, b, initial, nonlinearity)
     bias = W_in.new_zeros(W_in.shape[:2]) if b is None else b
@@ -117,6 +119,9 @@ def _checked(
         found = tuple(W_rec.shape)
         raise ArgumentError(f"W_rec must have shape (replicas, hidden, hidden), got {found}")
     n_replicas, hidden, _ = W_rec.shape
+    at_least("replicas", n_replicas, 1)
+    if not W_rec.is_floating_point():
+        raise ArgumentError(f"W_rec must have a floating dtype, got {W_rec.dtype}")
     shape("W_in", W_in, (n_replicas, hidden, None))
     if b is not None:
         shape("b", b, (n_replicas, hidden))
@@ -124,22 +129,40 @@ def _checked(
         shape("inputs", inputs, (n_replicas, None, None, W_in.shape[2]))
     else:
         shape("inputs", inputs, (n_replicas, None, None))
+        _same("inputs", inputs, torch.int64, W_rec.device)
     if initial is None:
         initial = W_rec.new_zeros(n_replicas, inputs.shape[1], hidden)
-    return inputs, shape("initial", initial, (n_replicas, inputs.shape[1], hidden))
+    shape("initial", initial, (n_replicas, inputs.shape[1], hidden))
+    for name, tensor in (("inputs", inputs), ("W_in", W_in), ("b", b), ("initial", initial)):
+        if tensor is not None and (tensor is not inputs or tensor.is_floating_point()):
+            _same(name, tensor, W_rec.dtype, W_rec.device)
+    return inputs, initial
+
+
+def _same(name: str, tensor: Tensor, dtype: torch.dtype, device: torch.device) -> None:
+    if tensor.dtype != dtype or tensor.device != device:
+        found = f"{tensor.dtype} on {tensor.device}"
+        raise ArgumentError(f"{name} must be {dtype} on {device}, as W_rec asks, got {found}")
 
 
 def _one_hot(inputs: Tensor, W_in: Tensor) -> Tensor:
     """Symbols ``(R, B, T)`` as ``(R, B, T, I)``, laid out by time; other inputs as they are."""
     if inputs.is_floating_point():
         return inputs
-    # A look-up of rows reads better and runs slower: small products beat scattered copies.
+    # Looking up columns of W_in would read better and runs slower: small products beat copies.
     by_time = inputs.permute(2, 0, 1)[..., None]
-    one_hot = W_in.new_zeros(*by_time.shape[:3], W_in.shape[2]).scatter_(3, by_time, 1.0)
+    one_hot = W_in.new_zeros(*by_time.shape[:3], W_in.shape[2])
+    try:
+        one_hot.scatter_(3, by_time, 1.0)
+    except RuntimeError as error:  # to look first would make a GPU wait, which asserts by itself
+        accepted = f"symbols from 0 to {W_in.shape[2] - 1}"
+        found = f"{inputs.min()} to {inputs.max()}"
+        raise ArgumentError(f"inputs must hold {accepted}, got {found}") from error
     return one_hot.permute(1, 2, 0, 3)
 
 
 def _groups(n_replicas: int, bytes_each: int, device: torch.device) -> list[slice]:
+    """Slices of replicas to work through one after the other; all at once off the CPU."""
     size = n_replicas if device.type != "cpu" else max(1, _GROUP_BYTES // max(bytes_each, 1))
     return [slice(i, min(i + size, n_replicas)) for i in range(0, n_replicas, size)]
 
@@ -155,7 +178,7 @@ def _last_state(
         h, recurrent = initial[group], W_rec[group].mT
         for block in _blocks(time, batch):
             drive = torch.baddbmm(b[group, None], _rows(inputs[group, :, block]), W_in[group].mT)
-            for u in drive.unflatten(1, (batch, -1)).unbind(2):
+            for u in drive.unflatten(1, (batch, block.stop - block.start)).unbind(2):
                 h = _FORWARD_[nonlinearity](torch.baddbmm(u, h, recurrent))
         result[group] = h
     return result
@@ -188,7 +211,7 @@ class _Elman(torch.autograd.Function):
             for block in _blocks(time, batch):
                 drive = torch.baddbmm(
                     b[group, None], _rows(inputs[group, :, block]), W_in[group].mT
-                ).unflatten(1, (batch, -1))
+                ).unflatten(1, (batch, block.stop - block.start))
                 h[block.start + 1 : block.stop + 1] = drive.permute(2, 0, 1, 3)
                 for t in range(block.start, block.stop):
                     activate_(steps[t + 1].baddbmm_(steps[t], recurrent))
@@ -198,7 +221,9 @@ class _Elman(torch.autograd.Function):
             return torch.cat([h[-1] for h in saved])
         return torch.cat([h[1:] for h in saved], dim=1)
 
+    # The states kept are numbers without a history: a second derivative would be silently wrong.
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         inputs, W_rec, W_in, *saved = ctx.saved_tensors
@@ -221,12 +246,15 @@ class _Elman(torch.autograd.Function):
                 d_in[group].baddbmm_(delta.mT, _rows(inputs[group, :, block]))
                 d_b[group] += delta.sum(1)
                 if d_inputs is not None:
-                    d_inputs[group, :, block] = (delta @ W_in[group]).unflatten(1, (h.shape[2], -1))
+                    d_inputs[group, :, block] = (delta @ W_in[group]).unflatten(
+                        1, (h.shape[2], block.stop - block.start)
+                    )
             d_initial[group] = error
         return d_inputs, d_rec, d_in, d_b, d_initial, None, None
 
 
 def _blocks(time: int, batch: int) -> list[slice]:
+    """Slices of steps that hold about ``_BLOCK_ROWS`` rows of a batch."""
     length = max(1, -(-_BLOCK_ROWS // max(batch, 1)))
     return [slice(t, min(t + length, time)) for t in range(0, time, length)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -38,8 +39,8 @@ def read_score(path: Path) -> Score:
     """Read a ``.mxl`` file: written notes in written order, repeats played once, no grace notes.
 
     Raises:
-        ValueError: if the file is not compressed partwise MusicXML, or has a duration or an
-            alteration that is not a whole number.
+        ValueError: if the file is not compressed partwise MusicXML, has a duration or an
+            alteration that is not a whole number, or a note that does not exist.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -47,7 +48,7 @@ def read_score(path: Path) -> Score:
             rootfile = container.find(".//{*}rootfile")
             name = rootfile.get("full-path", "") if rootfile is not None else ""
             root = ElementTree.fromstring(archive.read(name))
-    except (zipfile.BadZipFile, KeyError, ElementTree.ParseError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ElementTree.ParseError) as error:
         raise ValueError(f"{path.name} is not compressed MusicXML ({error})") from error
     if root.tag != "score-partwise":
         raise ValueError(f"{path.name} holds {root.tag}, not a partwise score")
@@ -89,6 +90,8 @@ def _part_notes(part: Element) -> list[Note]:
             if element.tag == "attributes":
                 found = element.find("divisions")
                 divisions = _whole(found) if found is not None else divisions
+                if divisions < 1:
+                    raise ValueError(f"divisions must be at least 1, got {divisions}")
             elif element.tag in ("forward", "backup", "note"):
                 duration = element.find("duration")
                 if duration is None:  # a grace note takes no time
@@ -111,6 +114,8 @@ def _midi(pitch: Element) -> int:
     step, octave, alter = pitch.findtext("step", "C"), pitch.find("octave"), pitch.find("alter")
     if octave is None:
         raise ValueError("a pitch has no octave")
+    if step not in _STEPS:
+        raise ValueError(f"a pitch has the step {step!r}")
     return 12 * (_whole(octave) + 1) + _STEPS[step] + (_whole(alter) if alter is not None else 0)
 
 

@@ -87,6 +87,22 @@ def test_rows_are_cards_on_a_phone(phone: Any, site: str) -> None:
     assert all(len(label) > 3 for label in labels)
 
 
+@pytest.mark.parametrize("device", ["page", "phone"])
+def test_no_formula_leaves_its_cell(request: pytest.FixtureRequest, device: str, site: str) -> None:
+    page = request.getfixturevalue(device)
+    page.goto(f"{site}/{LEDGER}")
+    page.evaluate("() => window.MathJax.startup.promise")
+    wide = page.locator(f"{ROWS} td").evaluate_all(
+        """cells => cells.filter(cell => {
+          for (const folded of cell.querySelectorAll("details")) folded.open = true;
+          const right = cell.getBoundingClientRect().right + 1;
+          return Array.from(cell.querySelectorAll("mjx-math *"))
+            .some(part => part.getBoundingClientRect().right > right);
+        }).map(cell => cell.parentElement.id)"""
+    )
+    assert wide == []
+
+
 def test_without_scripts_the_whole_table_is_there(browser: Any, site: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

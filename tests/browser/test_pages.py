@@ -66,6 +66,25 @@ def test_dark_mode_keeps_figures_on_a_light_card(page: Any, site: str, name: str
     assert all(card == ["rgb(255, 255, 255)", "none"] for card in cards)
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_paper_is_white_and_nothing_is_cut_off(page: Any, site: str, name: str) -> None:
+    """Printed from dark mode: dark text, no control, no box that would have to be scrolled."""
+    page.add_init_script("localStorage.setItem('mode', 'dark')")
+    load(page, f"{site}/{name}.html")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 less the margins
+    colour, ground = page.evaluate(
+        """() => [getComputedStyle(document.querySelector("article section > p")).color,
+        getComputedStyle(document.body).backgroundColor]"""
+    )
+    assert (colour, ground) == ("rgb(34, 40, 50)", "rgb(255, 255, 255)")
+    cut = page.locator("article pre").evaluate_all(
+        "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"
+    )
+    assert cut == []
+    assert page.locator(":is(article, form) :is(button, select, input):visible").count() == 0
+
+
 @pytest.mark.parametrize("device", ["page", "phone"])
 def test_the_wall_of_the_chapter_answers_a_drag(
     request: pytest.FixtureRequest, device: str, site: str

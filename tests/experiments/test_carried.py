@@ -165,6 +165,12 @@ def test_empty_and_impossible_requests_are_named():
     }
     for change, message in (
         ({"test_pieces": []}, "at least one piece"),
+        (
+            {"valid_pieces": music_pieces(rolls([5, 0]))},
+            r"every piece a step, got lengths \[5, 0\]",
+        ),
+        ({"orders": orders(1)}, "orders must hold a generator for each of 2 replicas, got 1"),
+        ({"threshold": 0.0}, "threshold must hold numbers > 0"),
         ({"chunk": 0}, "chunk must be an integer >= 1, got 0"),
         ({"n_epochs": 0}, "n_epochs must be an integer >= 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must hold finite numbers > 0"),
@@ -173,8 +179,8 @@ def test_empty_and_impossible_requests_are_named():
             fit(build(), bernoulli_nats, **(good | change))
 
 
-def test_carry_is_detached_but_used():
-    """A second chunk of the same piece starts from the state the first one left."""
+def test_the_state_is_carried_from_window_to_window():
+    """A second window of the same piece starts from the state the first one left."""
     model = build(1)
     piece = Piece(torch.ones(4, 88), torch.zeros(4, 88))
     whole = nats_per_step(model, bernoulli_nats, [piece], window=4)

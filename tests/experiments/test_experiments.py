@@ -35,7 +35,22 @@ def test_smoke_runs_are_complete_and_repeatable(name):
 
 
 @pytest.mark.parametrize("module", [music, characters])
-def test_arms_share_their_start_and_seeds_differ(module):
+def test_arms_share_their_start_and_data(module, monkeypatch):
+    """An arm whose threshold is never reached is the plain arm, to the last bit."""
+    settings = module.SETTINGS["smoke"]
+    if module is music:
+        settings = dataclasses.replace(settings, thresholds=(None, 1e9))
+    else:
+        monkeypatch.setitem(characters.THRESHOLDS, "pydoc-topics", 1e9)
+    (record,) = module.run(settings, progress=False)
+    for plain, never in zip(
+        record.select(threshold=None), record.select(threshold=1e9), strict=True
+    ):
+        assert plain.metrics == never.metrics
+
+
+@pytest.mark.parametrize("module", [music, characters])
+def test_seeds_differ_and_clipping_acts(module):
     settings = module.SETTINGS["smoke"]
     (record,) = module.run(settings, progress=False)
     unit = "nll" if module is music else "bits"
@@ -84,6 +99,16 @@ def test_processes_do_not_change_the_result(module, monkeypatch):
         (characters, {"learning_rates": (0.1, -1.0)}, "learning_rate must be a finite number > 0"),
         (characters, {"hidden_size": 0}, "hidden_size must be an integer >= 1, got 0"),
         (characters, {"datasets": ("ptb-char",)}, "did you mean 'ptb-chars'"),
+        (music, {"seeds": (2**31,)}, r"seed must be an integer below 2\^31, got 2147483648"),
+        (characters, {"seeds": (-1,)}, "seed must be an integer >= 0, got -1"),
+        (music, {"seeds": ()}, "seeds must hold at least one value and none twice, got"),
+        (music, {"thresholds": (None, -1.0)}, "threshold must be a finite number > 0, got -1.0"),
+        (music, {"n_songs": -1}, "n_songs must be an integer >= 0, got -1"),
+        (music, {"chunk": 0}, "chunk must be an integer >= 1, got 0"),
+        (characters, {"learning_rates": (0.1, 0.1)}, "learning_rates must hold .* none twice"),
+        (characters, {"n_streams": 0}, "n_streams must be an integer >= 1, got 0"),
+        (characters, {"n_eval": 39}, r"n_eval must be 0 \(all\) or at least 40, got 39"),
+        (characters, {"n_characters": 1}, r"n_characters must be 0 \(all\) or at least 2, got 1"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(module, change, message):

@@ -116,6 +116,8 @@ def test_solved_means_at_most_one_percent_of_fresh_sequences():
         (Cell(10, 0.0), "learning_rate must be a finite number > 0, got 0.0"),
         (Cell(10, math.nan), "learning_rate must be a finite number > 0, got nan"),
         (Cell(10, 0.1, init_std=-1.0), "init_std must be a finite number > 0, got -1.0"),
+        (Cell(10, 0.1, thresholds=(PLAIN, 0.0)), "threshold must be a finite number > 0, got 0.0"),
+        (Cell(10, 0.1, thresholds=(1.0, 1.0)), "thresholds must hold .* none twice"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(cell, message):
@@ -123,8 +125,65 @@ def test_bad_settings_are_refused_before_anything_runs(cell, message):
         run(SMOKE, readings=(Reading("bad", (cell,), n_updates=1),))
 
 
+def test_the_radius_is_watched_more_often_than_the_answers():
+    """A finer watch finds the same results and an earlier, or equal, crossing of one."""
+    reading = Reading("watch", (Cell(10, 0.5, init_std=0.3),), n_updates=40)
+    options = {"readings": (reading,), "hidden_size": 12, "check_every": 20}
+    (coarse,) = run(SMOKE, watch_every=20, **options)
+    (fine,) = run(SMOKE, watch_every=2, **options)
+    for a, b in zip(coarse.results, fine.results, strict=True):
+        late, early = a.metrics.pop("update_of_rho_one"), b.metrics.pop("update_of_rho_one")
+        assert a.metrics == b.metrics
+        for last, first in zip(late, early, strict=True):
+            assert last is None or (first is not None and last - 20 < first <= last)
+    with pytest.raises(ArgumentError, match="watch_every must be a divisor of check_every = 5"):
+        run(SMOKE, watch_every=2)
+
+
 def test_unknown_reading_and_hidden_size_zero_are_named():
     with pytest.raises(ArgumentError, match="did you mean 'same_rate'"):
         SMOKE.only("same_rates")
-    with pytest.raises(ArgumentError, match="hidden_size must be an integer >= 1, got 0"):
-        run(SMOKE, hidden_size=0)
+    for name in ("hidden_size", "check_every", "screen", "test"):
+        with pytest.raises(ArgumentError, match=f"{name} must be an integer >= 1, got 0"):
+            run(SMOKE, **{name: 0})
+    with pytest.raises(ArgumentError, match="seeds must hold at least one value and none twice"):
+        run(SMOKE, seeds=(1, 1))
+
+
+def test_the_size_of_a_block_changes_no_batch(monkeypatch):
+    task, seeds = TemporalOrder(40), (3, 5)
+
+    def batches():
+        data = temporal_order._Data(task, seeds, 4, 6, "cpu")
+        return data.block, [data.at(step, torch.tensor([1, 0, 1])) for step in range(1, 14)]
+
+    whole, expected = batches()
+    monkeypatch.setattr(temporal_order, "_BLOCK_SYMBOLS", 4 * 2 * 4 * 40)
+    parts, found = batches()
+    assert (whole, parts) == (6, 4)
+    for one, two in zip(expected, found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_a_run_whose_weights_overflow_is_recorded_as_diverged():
+    cell = Cell(10, 1e38, init_std=1.0, thresholds=(PLAIN,))
+    reading = Reading("overflow", (cell,), n_updates=10)
+    (record,) = run(SMOKE, readings=(reading,))
+    metrics = record.results[0].metrics
+    assert metrics["diverged"] == [True, True]
+    assert metrics["solved"] == [False, False]
+
+
+@pytest.mark.parametrize("scale", SETTINGS)
+def test_no_two_streams_are_one(scale):
+    """torch's CPU generator keeps the low 32 bits of its seed; those must differ."""
+    settings = SETTINGS[scale]
+    last = max(reading.n_updates for reading in settings.readings)
+    steps = range(settings.check_every, last + 1, settings.check_every)
+    asked = [(2, step) for step in steps] + [(3, step) for step in steps]
+    streams = [
+        temporal_order._stream(seed, *purpose).initial_seed() % 2**32
+        for seed in settings.seeds
+        for purpose in [(0,), (1,), *asked]
+    ]
+    assert len(set(streams)) == len(streams)

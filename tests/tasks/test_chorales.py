@@ -233,3 +233,27 @@ def test_keys_agree_with_music21(name: str) -> None:
     path = data.fetch("bach-chorales") / f"{name}.mxl"
     theirs = converter.parse(path, forceSource=True, storePickle=False).analyze("key")
     assert chorales.key(read_score(path)) == (theirs.tonic.pitchClass, theirs.mode == "minor")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (f"<measure>{attributes(0)}{note('C', 4, 1)}</measure>", "divisions must be at least 1"),
+        (f"<measure>{attributes(1)}{note('H', 4, 1)}</measure>", "a pitch has the step 'H'"),
+    ],
+)
+def test_impossible_notes_are_named(tmp_path: Path, part: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_score(write_score(tmp_path / "s.mxl", part))
+
+
+def test_a_score_whose_compressed_bytes_are_damaged_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bwv1.mxl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("META-INF/container.xml", "<container/>" * 50)
+    content = bytearray(path.read_bytes())
+    start = 30 + len("META-INF/container.xml")
+    content[start : start + 4] = b"\xff\xff\xff\xff"  # no block of a deflate stream begins so
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"bwv1.mxl is not compressed MusicXML"):
+        chorales.build(tmp_path)
