@@ -46,7 +46,7 @@ def run(
     scale: Annotated[
         str, typer.Option(help=f"{', '.join(SCALES)}.", envvar="RNNLIB_SCALE")
     ] = "reduced",
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seeds: Annotated[str, typer.Option(help="Such as 0-15 or 0,1,2.")] = "",
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="key=value; may be given again.")

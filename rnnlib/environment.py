@@ -14,7 +14,7 @@ import rnnlib
 from rnnlib.checks import ArgumentError, one_of
 from rnnlib.provenance import hardware_name
 
-DEVICES = ("cpu", "cuda", "mps")
+DEVICES = ("cpu", "cuda")  # norms are summed in float64, which Metal does not have
 
 _OPTIONAL = {
     "numba": "compiled CPU kernels; pip install numba",
@@ -34,8 +34,6 @@ def check_device(device: str) -> str:
     one_of("device", kind, DEVICES)
     if kind == "cuda" and not torch.cuda.is_available():
         raise ArgumentError(f"device must be there to be used, got {device!r}: {_no_cuda()}")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise ArgumentError(f"device must be there to be used, got {device!r}: {_no_mps()}")
     if colon:
         n = torch.cuda.device_count() if kind == "cuda" else 1
         if not index.isdecimal() or int(index) >= n:
@@ -52,7 +50,6 @@ def describe() -> list[tuple[str, str]]:
         ("torch", str(torch.__version__)),
         ("cpu", f"{hardware_name('cpu')}; torch uses {torch.get_num_threads()} threads"),
         ("cuda", hardware_name("cuda") if torch.cuda.is_available() else f"no: {_no_cuda()}"),
-        ("mps", "yes" if torch.backends.mps.is_available() else f"no: {_no_mps()}"),
         *((name, _optional(name)) for name in _OPTIONAL),
         ("RNNLIB_DATA", chosen("RNNLIB_DATA")),
         ("RNNLIB_SCALE", chosen("RNNLIB_SCALE")),
@@ -76,9 +73,3 @@ def _no_cuda() -> str:
     if torch.version.cuda is None and torch.version.hip is None:
         return f"torch {torch.__version__} was built without CUDA"
     return "torch finds no CUDA device"
-
-
-def _no_mps() -> str:
-    if not torch.backends.mps.is_built():
-        return f"torch {torch.__version__} was built without Metal"
-    return "macOS offers no Metal device"

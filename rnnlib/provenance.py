@@ -43,8 +43,7 @@ def hardware_name(device: str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     cores = usable_cores()
-    name = f"{_processor()}, {cores} core{'s' if cores != 1 else ''}"
-    return f"{name}, Metal GPU" if torch.device(device).type == "mps" else name
+    return f"{_processor()}, {cores} core{'s' if cores != 1 else ''}"
 
 
 def git_state(folder: Path = _PACKAGE) -> tuple[str | None, bool | None]:

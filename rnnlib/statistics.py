@@ -1,4 +1,4 @@
-"""The four statistics of the book: an interval for a rate, and three tests of a difference."""
+"""The statistics of the book: an interval for a rate, and two tests of a difference."""
 
 from __future__ import annotations
 
@@ -47,27 +47,6 @@ def sign_test(only_a: int, only_b: int) -> float:
     n = only_a + only_b
     tail = sum(math.comb(n, k) for k in range(min(only_a, only_b) + 1))
     return min(1.0, 2 * tail / 2**n)
-
-
-def fisher_exact(successes_a: int, n_a: int, successes_b: int, n_b: int) -> float:
-    """Return Fisher's exact two-sided p-value that two groups succeed at the same rate.
-
-    The sum over all tables with these margins that are at most as likely as the observed one,
-    in integers, so that equally likely tables are recognised.
-
-    Raises:
-        ArgumentError: for an empty group, or more successes than trials.
-    """
-    for name, successes, n in (("a", successes_a, n_a), ("b", successes_b, n_b)):
-        at_least(f"n_{name}", n, 1)
-        _at_most(f"successes_{name}", successes, n)
-    total = successes_a + successes_b
-    ways = [
-        math.comb(n_a, k) * math.comb(n_b, total - k)
-        for k in range(max(0, total - n_b), min(n_a, total) + 1)
-    ]
-    observed = math.comb(n_a, successes_a) * math.comb(n_b, successes_b)
-    return sum(w for w in ways if w <= observed) / sum(ways)
 
 
 def welch(mean1: float, sd1: float, n1: int, mean2: float, sd2: float, n2: int) -> float:

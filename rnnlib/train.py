@@ -104,26 +104,34 @@ def train(
                 g[broken] = 0.0  # its clipped gradient is NaN
                 p.sub_(rate[replicas].to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * g)
 
-        left = broken.cpu()
         history.loss[step - 1, replicas] = losses.detach().double().cpu()
         history.grad_norm[step - 1, replicas] = norm.cpu()
-        history.updates[replicas[~left]] = step
-        history.diverged[replicas[left]] = True
-        if check is not None and (step % check_every == 0 or step == n_updates):
-            finished = check(work, step, replicas).cpu() & ~left
+        history.updates[replicas[~broken.cpu()]] = step
+        history.diverged[replicas[broken.cpu()]] = True
+        replicas, work, carry = _without(broken.cpu(), model, replicas, work, carry)
+        if len(replicas) and check is not None and (step % check_every == 0 or step == n_updates):
+            finished = check(work, step, replicas).cpu()
             history.finished[replicas[finished]] = True
-            left = left | finished
-        if left.any():
-            model.put_(replicas.to(device), work)
-            stay = (~left).nonzero()[:, 0]
-            replicas = replicas[stay]
-            if not len(replicas):
-                break
-            work = work.select(stay.to(device))
-            carry = None if carry is None else carry[stay.to(device)]
-    if len(replicas):
-        model.put_(replicas.to(device), work)
+            replicas, work, carry = _without(finished, model, replicas, work, carry)
+        if not len(replicas):
+            return history
+    model.put_(replicas.to(device), work)
     return history
+
+
+def _without(
+    leaving: Tensor, model: Elman, replicas: Tensor, work: Elman, carry: Tensor | None
+) -> tuple[Tensor, Elman, Tensor | None]:
+    """Hand the weights back to ``model`` and go on with those of ``replicas`` that stay."""
+    if not leaving.any():
+        return replicas, work, carry
+    device = model.W_rec.device
+    model.put_(replicas.to(device), work)
+    stay = (~leaving).nonzero()[:, 0]
+    if not len(stay):
+        return replicas[stay], work, None
+    kept = None if carry is None else carry[stay.to(device)]
+    return replicas[stay], work.select(stay.to(device)), kept
 
 
 def _per_replica(name: str, value: float | Tensor, model: Elman, *, finite: bool) -> Tensor:

@@ -135,3 +135,20 @@ def test_a_bad_learning_rate_is_refused(bad):
 def test_a_bad_threshold_is_refused(bad):
     with pytest.raises(ArgumentError, match="threshold must hold numbers > 0"):
         train(build(1), objective, learning_rate=0.1, threshold=bad, n_updates=1)
+
+
+def test_a_replica_that_breaks_is_not_asked_whether_it_has_finished():
+    asked = []
+
+    def explosive(model, step, replicas, carry):
+        losses, _ = objective(model, step, replicas, carry)
+        return losses * torch.where((replicas == 1) & torch.tensor(step == 2), math.nan, 1.0), None
+
+    def check(work, step, replicas):
+        asked.append(replicas.tolist())
+        return torch.ones(len(replicas), dtype=torch.bool)
+
+    history = train(build(2), explosive, learning_rate=0.1, n_updates=4, check=check, check_every=2)
+    assert asked == [[0]]
+    assert history.finished.tolist() == [True, False]
+    assert history.diverged.tolist() == [False, True]

@@ -103,9 +103,9 @@ F3 = Claim(
             and v["rescaled_step"] < 1 + 1e-9
         )
     ),
-    note="Axes, starts, learning rate and threshold are not stated; ours: rate 0.1, thresholds 1 "
+    note="The text gives no axes, starts, learning rate or threshold; ours: rate 0.1, thresholds 1 "
     "and 0.5, three starts, each with 200 perturbations of 1e-6, because a single run depends on "
-    "rounding. At rate 0.05 plain descent is lost about as often as not.",
+    "rounding. At rate 0.05 about a third of the plain descents are lost.",
 )
 
 

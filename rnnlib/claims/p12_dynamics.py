@@ -141,7 +141,7 @@ C31 = Claim(
     "at 1e-3, {at_1e_4:.0f} at 1e-4, {at_1e_5:.0f} at 1e-5",
     measure=_closeness,
     judge=holds(lambda v: v["at_1e_1"] < 0.5 and v["at_1e_4"] > 50 and v["at_1e_5"] > 1000),
-    note="“Close” means about 1e-3 at 50 steps, and shrinks like $F'^{-T}$.",
+    note="“Close” means below 1e-3 at 50 steps, and shrinks like $F'^{-T}$.",
 )
 
 

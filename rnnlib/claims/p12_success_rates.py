@@ -165,7 +165,7 @@ F7 = Claim(
     variants=("literal", "same_rate"),
     note="Rule, fixed beforehand: reproduced if the literal reading separates; partly if only the "
     "reading with one larger rate for both arms does, and plain descent is nowhere clearly "
-    "better. Initial weights, lengths and threshold are not stated, so a null result of the "
+    "better. The text gives no initial weights, lengths or threshold, so a null result of the "
     "literal reading cannot refute the figure. Rows a to c give the readings one by one.",
 )
 

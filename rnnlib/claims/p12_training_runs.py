@@ -82,23 +82,20 @@ C22 = Claim(
 
 
 def _beyond_twenty(records: Sequence[Record]) -> Values:
+    (record,) = records
     counts = {"long": [0, 0], "short": [0, 0]}
-    longest = 0
-    for result in (result for record in records for result in record.results):
-        seq_len = length(result)
+    for result in record.select(nonlinearity="logistic"):
         solved = solved_by_seed(result, "solved")
-        side = counts["long" if seq_len > 20 else "short"]
+        side = counts["long" if length(result) > 20 else "short"]
         side[0] += sum(solved)
         side[1] += len(solved)
-        if any(solved):
-            longest = max(longest, seq_len)
     if not counts["long"][1]:
-        raise NotMeasured("no record has a length above 20")
+        raise NotMeasured("no logistic network was run at a length above 20")
     return {
         "long_solved": counts["long"][0],
         "long_runs": counts["long"][1],
         "short_solved": counts["short"][0],
-        "longest": longest,
+        "short_runs": counts["short"][1],
     }
 
 
@@ -114,19 +111,20 @@ C28 = Claim(
     "section 4.3",
     "For sequences longer than 20 the vanishing gradient keeps both methods from solving the task.",
     paper="0 beyond 20",
-    ours="lengths above 20: {long_solved} of {long_runs} runs solved; longest length solved: "
-    "{longest}",
+    ours="logistic units, both arms: {long_solved} of {long_runs} runs solved above length 20, "
+    "{short_solved} of {short_runs} up to it",
     measure=_beyond_twenty,
     judge=_judge_beyond,
     experiment=EXPERIMENT,
-    note="All our runs count, whatever their units and learning rate. The limit belongs to a "
-    "set-up (small logistic weights, small steps); tanh units at a larger rate are not held by it.",
+    variants=("literal",),
+    note="Judged on logistic units, as in the text. Counting all our runs, as this row did at "
+    "first, would have said no: tanh units at a larger rate pass the limit (row F7b), so it "
+    "belongs to the set-up and not to the task.",
 )
 
 
 def _order_of_events(records: Sequence[Record]) -> Values:
     (record,) = records
-    check_every = float(record.settings["check_every"])
     starts, ends, below_one, after = [], [], [], []
     for metrics in (result.metrics for result in record.results):
         for k, solved in enumerate(metrics["solved"]):
@@ -136,10 +134,8 @@ def _order_of_events(records: Sequence[Record]) -> Values:
             ends.append(float(metrics["rho_end"][k] or 0))
             below_one.append(starts[-1] < 1)
             passed, largest = metrics["update_of_rho_one"][k], metrics["update_of_max_norm"][k]
-            # The radius is looked at every so many updates: it passed 1 at most that much earlier.
-            after.append(
-                passed is not None and largest is not None and largest > passed - check_every
-            )
+            # The radius is looked at every so many updates: it passed 1 then or a little earlier.
+            after.append(passed is not None and largest is not None and largest >= passed)
     if not starts:
         raise NotMeasured("no run solved the task")
     n = len(starts)
@@ -174,5 +170,7 @@ C29 = Claim(
     experiment=EXPERIMENT,
     variants=("same_rate",),
     note="Reproduced if this order is found in more than 9 of 10 runs that solve the task, partly "
-    "if in more than half.",
+    "if in more than half. At first a largest gradient up to one look before the rise counted as "
+    "well, at one look in 200 updates, which hardly any run could fail; now none does, at one "
+    "look in 50.",
 )

@@ -332,6 +332,14 @@ def arms(reading: str, table: dict[int, tuple[int, int]], **options) -> Record:
     return order(reading, cells, **options)
 
 
+def logistic(table: dict[int, tuple[int, int]]) -> Record:
+    """The literal reading: as `arms`, with the paper's units."""
+    whole = arms("literal", table).model_dump(mode="json")
+    for result in whole["results"]:
+        result["condition"]["nonlinearity"] = "logistic"
+    return Record.model_validate(whole)
+
+
 def own_best(plain: dict[float, int], rescaled: dict[float, int]) -> Record:
     """One length; seeds solved by rate."""
     return order(
@@ -461,10 +469,11 @@ RECORD_CASES: dict[str, list[tuple[Callable[[], list[Record]], Verdict]]] = {
         (lambda: [sweep({0.001: 16, 0.1: 16, 1.0: 16, 3.0: 2})], Verdict.NOT_REPRODUCED),
     ],
     "C28": [
-        (lambda: [arms("same_rate", {20: (3, 16), 25: (0, 0)})], Verdict.REPRODUCED),
-        (lambda: [arms("same_rate", {20: (0, 0), 25: (0, 0)})], Verdict.PARTLY),
-        (lambda: [arms("same_rate", {20: (3, 16), 25: (0, 1)})], Verdict.NOT_REPRODUCED),
-        (lambda: [arms("same_rate", {20: (3, 16)})], Verdict.NOT_RUN),
+        (lambda: [logistic({20: (3, 16), 25: (0, 0)})], Verdict.REPRODUCED),
+        (lambda: [logistic({20: (0, 0), 25: (0, 0)})], Verdict.PARTLY),
+        (lambda: [logistic({20: (3, 16), 25: (0, 1)})], Verdict.NOT_REPRODUCED),
+        (lambda: [logistic({20: (3, 16)})], Verdict.NOT_RUN),
+        (lambda: [arms("literal", {20: (3, 16), 25: (0, 0)})], Verdict.NOT_RUN),
     ],
     "C29": [
         (lambda: [events()], Verdict.REPRODUCED),
