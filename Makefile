@@ -87,6 +87,11 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@$(PY) -c "import matplotlib.font_manager"  # builds the font cache outside the first chapter
 	@touch $@
 
+# Not in the lock: a gigabyte that only the tests of the GPU kernels use, in its interpreter.
+.PHONY: triton
+triton: $(INSTALLED)  ## install Triton, with which the tests of the GPU kernels are not skipped
+	$(PY) -m pip install --disable-pip-version-check $(PIP_ARGS) "triton==3.9.0"
+
 .PHONY: lock
 lock:  ## write requirements.txt anew from pyproject.toml (needs the network)
 	"$(PYTHON)" -m venv --clear _build/lock

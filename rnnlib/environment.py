@@ -17,7 +17,7 @@ from rnnlib.provenance import hardware_name
 DEVICES = ("cpu", "cuda")  # norms are summed in float64, which Metal does not have
 
 _OPTIONAL = {
-    "numba": "compiled CPU kernels; pip install numba",
+    "numba": 'compiled CPU kernels; pip install "rnnlib[numba]"',
     "triton": 'GPU kernels; pip install "rnnlib[triton]"',
     "music21": 'the Bach chorales; pip install "rnnlib[music]"',
     "anywidget": 'interactive figures in notebooks; pip install "rnnlib[book]"',

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rnnlib.cells import NONLINEARITIES, PARAMETRISATIONS
 from rnnlib.checks import ArgumentError, at_least, one_of
 from rnnlib.init import normal
-from rnnlib.kernels import elman_ensemble
+from rnnlib.kernels import Errors, elman_ensemble
 
 
 class Elman(nn.Module):
@@ -89,23 +89,35 @@ class Elman(nn.Module):
         return self
 
     def states(
-        self, inputs: Tensor, initial: Tensor | None = None, *, last: bool = False
+        self,
+        inputs: Tensor,
+        initial: Tensor | None = None,
+        *,
+        last: bool = False,
+        lengths: Tensor | None = None,
+        stopped: Tensor | None = None,
+        errors: Errors | None = None,
     ) -> Tensor:
         """All states ``(R, B, T, H)``, or the last one ``(R, B, H)``.
 
         ``inputs`` is ``(R, B, T, I)`` or symbols ``(R, B, T)``. ``initial`` is the state before
         the first input in the network's own parametrisation, zero if None: an ``x_0`` of zero
-        means ``h_0 = f(0)``, which is 0.5 for the logistic unit.
+        means ``h_0 = f(0)``, which is 0.5 for the logistic unit. ``lengths``, ``stopped`` and
+        ``errors`` are those of `rnnlib.kernels.elman_ensemble`.
         """
-        if self.parametrisation == "activation":
-            return self._run(inputs, initial, last=last)
-        if initial is None:
-            initial = self.W_rec.new_zeros(self.replicas, inputs.shape[1], self.W_rec.shape[1])
-        h0 = NONLINEARITIES[self.nonlinearity](initial)
-        h = self._run(inputs, h0)
-        before = torch.cat([h0[:, :, None], h], dim=2)[:, :, :-1]
-        x = before @ self.W_rec.mT[:, None] + self._drive(inputs)
-        return x[:, :, -1] if last else x
+        return elman_ensemble(
+            inputs,
+            self.W_rec,
+            self.W_in,
+            self.b,
+            initial,
+            nonlinearity=self.nonlinearity,
+            parametrisation=self.parametrisation,
+            lengths=lengths,
+            stopped=stopped,
+            last=last,
+            errors=errors,
+        )
 
     def read_out(self, states: Tensor) -> Tensor:
         """``W_out state + b_out`` for states ``(R, B, H)`` or ``(R, B, T, H)``."""
@@ -142,20 +154,3 @@ class Elman(nn.Module):
         with torch.no_grad():
             for mine, theirs in zip(self.parameters(), source.parameters(), strict=True):
                 mine[replicas] = theirs
-
-    def _run(self, inputs: Tensor, initial: Tensor | None, *, last: bool = False) -> Tensor:
-        return elman_ensemble(
-            inputs,
-            self.W_rec,
-            self.W_in,
-            self.b,
-            initial,
-            nonlinearity=self.nonlinearity,
-            last=last,
-        )
-
-    def _drive(self, inputs: Tensor) -> Tensor:
-        if not inputs.is_floating_point():
-            inputs = nn.functional.one_hot(inputs, self.W_in.shape[2]).to(self.W_in.dtype)
-        drive = inputs @ self.W_in.mT[:, None]
-        return drive if self.b is None else drive + self.b[:, None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -24,12 +25,16 @@ def utc_now() -> str:
 
 def library_versions() -> dict[str, str]:
     """Return the versions that decide the numbers."""
-    return {
+    versions = {
         "python": platform.python_version(),
         "rnnlib": rnnlib.__version__,
         "torch": str(torch.__version__),
         "numpy": importlib.metadata.version("numpy"),
     }
+    for compiler in ("numba", "triton"):  # whose kernels run where they are installed
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[compiler] = importlib.metadata.version(compiler)
+    return versions
 
 
 def usable_cores() -> int:

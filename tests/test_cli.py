@@ -323,7 +323,7 @@ def test_env_says_what_is_there_and_why_not(rnnlib, monkeypatch):
     assert code == 0
     assert set(said) >= {"python", "rnnlib", "torch", "cpu", "cuda", "triton", "music21"}
     assert "no: " in said["cuda"]
-    assert "no: not installed (compiled CPU kernels; pip install numba)" in said["numba"]
+    assert 'not installed (compiled CPU kernels; pip install "rnnlib[numba]")' in said["numba"]
     assert said["RNNLIB_DATA"].endswith("/some/where")
     assert said["RNNLIB_SCALE"].endswith("not set")
 

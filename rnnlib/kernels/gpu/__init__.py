@@ -1,0 +1,1 @@
+"""Kernels compiled for a GPU by Triton; imported only by the operation that runs them."""
