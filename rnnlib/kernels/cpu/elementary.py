@@ -140,7 +140,7 @@ def _(x: Any) -> Callable[[Any], Any]:
 def _(x: Any) -> Callable[[Any], Any]:
     number = np.float32 if x == types.float32 else np.float64
     zero, one = number(0), number(1)
-    lowest = number(-87 if x == types.float32 else -708)
+    lowest = number(-87.33 if x == types.float32 else -708.39)
 
     def impl(x: Any) -> Any:
         u = -abs(x)
