@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from rnnlib.checkpoint import Stateful, Survival
 from rnnlib.checks import ArgumentError, at_least, shape
 from rnnlib.gradients import clip_norm
 from rnnlib.models import Elman
@@ -24,21 +25,57 @@ Check = Callable[[Elman, int, Tensor], Tensor]
 """``(model, step, replicas) -> finished``: a boolean for each replica still training."""
 
 
-@dataclass(frozen=True)
-class History:
-    """What happened to each replica; rows are updates, columns replicas, NaN once it has left."""
+Watch = Callable[[int, Tensor, Tensor, Tensor], None]
+"""``(step, replicas, losses, norms)``: what the replicas still training met in an update."""
 
-    loss: Tensor  # (updates, R) float64, in the objective's own unit
-    grad_norm: Tensor  # (updates, R) float64, joint norm over all parameters before clipping
-    updates: Tensor  # (R,) int64, updates made
-    finished: Tensor  # (R,) bool, left because the check said so
-    diverged: Tensor  # (R,) bool, left because loss or gradient was not finite
-    threshold: Tensor  # (R,) float64
+
+@dataclass
+class History:
+    """What happened to each replica, all ``(R,)`` and on the CPU.
+
+    The norms are those of the whole gradient before clipping, over the updates that were made.
+    """
+
+    updates: Tensor  # int64, updates made
+    finished: Tensor  # bool, left because the check said so
+    diverged: Tensor  # bool, left because loss or gradient was not finite
+    max_norm: Tensor  # float64, NaN without an update
+    update_of_max_norm: Tensor  # int64, the first update that met it; 0 without one
+    sum_norm: Tensor  # float64
+    n_clipped: Tensor  # int64, updates whose gradient was rescaled
+
+    @classmethod
+    def blank(cls, n_replicas: int) -> History:
+        """Nothing has happened yet."""
+        whole = torch.zeros(n_replicas, dtype=torch.int64)
+        no, number = whole.bool(), whole.double()
+        return cls(
+            updates=whole.clone(),
+            finished=no.clone(),
+            diverged=no.clone(),
+            max_norm=number + math.nan,
+            update_of_max_norm=whole.clone(),
+            sum_norm=number.clone(),
+            n_clipped=whole.clone(),
+        )
 
     @property
-    def clipped(self) -> Tensor:
-        """``(updates, R)``: whether the gradient was rescaled in that update."""
-        return self.grad_norm >= self.threshold
+    def mean_norm(self) -> Tensor:
+        """NaN without an update."""
+        return self.sum_norm / self.updates
+
+    @property
+    def clipped_fraction(self) -> Tensor:
+        """The share of updates whose gradient was rescaled; NaN without an update."""
+        return self.n_clipped / self.updates
+
+    def _add(self, step: int, replicas: Tensor, norm: Tensor, clipped: Tensor) -> None:
+        self.updates[replicas] = step
+        self.sum_norm[replicas] += norm
+        self.n_clipped[replicas] += clipped
+        new = replicas[~(norm <= self.max_norm[replicas])]  # the first norm is above NaN, too
+        self.max_norm[new] = norm[~(norm <= self.max_norm[replicas])]
+        self.update_of_max_norm[new] = step
 
 
 def train(
@@ -50,6 +87,9 @@ def train(
     n_updates: int,
     check: Check | None = None,
     check_every: int = 1,
+    watch: Watch | None = None,
+    survival: Survival | None = None,
+    parts: Sequence[Stateful] = (),
     progress: str = "",
 ) -> History:
     """Train every replica of ``model`` in place by SGD with norm clipping (algorithm 1).
@@ -67,33 +107,42 @@ def train(
         threshold: above zero, ``inf`` for plain SGD; one number or ``(R,)``.
         n_updates: how many updates at most.
         check, check_every: ask ``check`` after every so many updates, and after the last.
+        watch: called after every update; see `Watch`.
+        survival: saves the state between updates and gives it back after a restart, so that the
+            rest of the run is bit for bit that of an unbroken one. Without: nothing is saved.
+        parts: what else has a state that the run depends on: data streams, the check.
         progress: a label for a tqdm bar; empty for none.
 
     Returns:
-        losses, gradient norms and the way each replica left, on the CPU.
+        the way each replica left and what norms it met.
 
     Raises:
         ArgumentError: for a learning rate or threshold that is not above zero or not one for each
             replica, a negative number of updates, or ``check_every`` below 1.
+        Stopped: if ``survival`` stops the run.
     """
     at_least("n_updates", n_updates, 0)
     at_least("check_every", check_every, 1)
     rate = _per_replica("learning_rate", learning_rate, model, finite=True)
     bound = _per_replica("threshold", threshold, model, finite=False)
+    survival = survival or Survival()
 
     n_replicas, device = model.replicas, model.W_rec.device
-    nan = torch.full((n_updates, n_replicas), math.nan, dtype=torch.float64)
-    history = History(
-        loss=nan,
-        grad_norm=nan.clone(),
-        updates=torch.zeros(n_replicas, dtype=torch.int64),
-        finished=torch.zeros(n_replicas, dtype=torch.bool),
-        diverged=torch.zeros(n_replicas, dtype=torch.bool),
-        threshold=bound.cpu(),
-    )
+    done, history = 0, History.blank(n_replicas)
     replicas, work, carry = torch.arange(n_replicas), model.select(torch.arange(n_replicas)), None
+    saved = survival.restore()
+    if saved is not None:
+        done, replicas, history = saved["done"], saved["replicas"], History(**saved["history"])
+        model.load_state_dict(saved["model"])
+        work = model.select(replicas.to(device))
+        work.load_state_dict(saved["work"])
+        carry = None if saved["carry"] is None else saved["carry"].to(device)
+        for part, state in zip(parts, saved["parts"], strict=True):
+            part.load_state_dict(state)
 
-    for step in _steps(n_updates, progress):
+    for step in _steps(done + 1, n_updates, progress):
+        if not len(replicas):
+            break
         losses, carry = objective(work, step, replicas, carry)
         parameters = list(work.parameters())
         grads = torch.autograd.grad(losses.sum(), parameters)
@@ -104,18 +153,30 @@ def train(
                 g[broken] = 0.0  # its clipped gradient is NaN
                 p.sub_(rate[replicas].to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * g)
 
-        history.loss[step - 1, replicas] = losses.detach().double().cpu()
-        history.grad_norm[step - 1, replicas] = norm.cpu()
-        history.updates[replicas[~broken.cpu()]] = step
-        history.diverged[replicas[broken.cpu()]] = True
-        replicas, work, carry = _without(broken.cpu(), model, replicas, work, carry)
+        if watch is not None:
+            watch(step, replicas, losses.detach(), norm)
+        rescaled, norm, broken = (norm >= bound[replicas]).cpu(), norm.cpu(), broken.cpu()
+        history._add(step, replicas[~broken], norm[~broken], rescaled[~broken])
+        history.diverged[replicas[broken]] = True
+        replicas, work, carry = _without(broken, model, replicas, work, carry)
         if len(replicas) and check is not None and (step % check_every == 0 or step == n_updates):
             finished = check(work, step, replicas).cpu()
             history.finished[replicas[finished]] = True
             replicas, work, carry = _without(finished, model, replicas, work, carry)
-        if not len(replicas):
-            return history
-    model.put_(replicas.to(device), work)
+
+        survival.pause(
+            lambda step=step, replicas=replicas, work=work, carry=carry: {
+                "done": step,
+                "replicas": replicas,
+                "history": vars(history),
+                "model": model.state_dict(),
+                "work": work.state_dict(),
+                "carry": carry,
+                "parts": [part.state_dict() for part in parts],
+            }
+        )
+    if len(replicas):
+        model.put_(replicas.to(device), work)
     return history
 
 
@@ -146,10 +207,11 @@ def _per_replica(name: str, value: float | Tensor, model: Elman, *, finite: bool
     return values
 
 
-def _steps(n_updates: int, progress: str) -> Iterable[int]:
-    steps = range(1, n_updates + 1)
+def _steps(first: int, last: int, progress: str) -> Iterable[int]:
+    steps = range(first, last + 1)
     if not progress:
         return steps
     from tqdm.auto import tqdm
 
-    return tqdm(steps, desc=progress, unit="update", mininterval=0.5)
+    bar = {"initial": first - 1, "total": last, "unit": "update", "mininterval": 0.5}
+    return tqdm(steps, desc=progress, **bar)

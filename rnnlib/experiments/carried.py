@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnlib.checkpoint import Survival
 from rnnlib.checks import ArgumentError, at_least
 from rnnlib.models import Elman
 from rnnlib.train import train
@@ -53,6 +54,7 @@ def fit(
     learning_rate: float | Tensor,
     threshold: float | Tensor,
     orders: Sequence[torch.Generator],
+    survival: Survival | None = None,
     progress: str = "",
 ) -> list[Outcome]:
     """Train every replica and report each at its own best epoch.
@@ -69,6 +71,7 @@ def fit(
         chunk: most steps an update goes back in time.
         learning_rate, threshold: one number, or one for each replica ``(R,)``.
         orders: a generator for each replica; replicas to be paired get equal seeds.
+        survival: saves the state between updates; see `rnnlib.train.train`.
         progress: a label for a tqdm bar; empty for none.
 
     Raises:
@@ -110,13 +113,14 @@ def fit(
         n_updates=n_epochs * len(chunks),
         check=best,
         check_every=len(chunks),
+        survival=survival,
+        parts=(chunks, best),
         progress=progress,
     )
     train_loss = nats_per_step(best.model, loss, train_pieces)
     test_loss = nats_per_step(best.model, loss, test_pieces)
-    outcomes, clipped = [], history.clipped
+    outcomes = []
     for r in range(model.replicas):
-        norm = history.grad_norm[: int(history.updates[r]), r]
         reached = math.isfinite(best.loss[r])
         outcomes.append(
             Outcome(
@@ -125,9 +129,9 @@ def fit(
                 test=float(test_loss[r]) if reached else math.nan,
                 best_epoch=int(best.epoch[r]),
                 diverged=bool(history.diverged[r]),
-                mean_norm=float(norm.mean()),
-                max_norm=float(norm.max()) if len(norm) else math.nan,
-                clipped_fraction=float(clipped[: len(norm), r].double().mean()),
+                mean_norm=float(history.mean_norm[r]),
+                max_norm=float(history.max_norm[r]),
+                clipped_fraction=float(history.clipped_fraction[r]),
                 valid_curve=tuple(best.curve[:, r].tolist()),
             )
         )
@@ -220,6 +224,14 @@ class _Chunks:
         chosen = self.plan[replicas, place].to(self.inputs.device)
         return self.inputs[chosen], self.targets[chosen], self.mask[chosen], self.starts[chosen]
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"plan": self.plan, "orders": [order.get_state() for order in self.orders]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.plan = state["plan"]
+        for order, saved in zip(self.orders, state["orders"], strict=True):
+            order.set_state(saved)
+
     def _way(self, order: torch.Generator) -> list[int]:
         shuffled = torch.randperm(len(self.of_piece), generator=order).tolist()
         return [chunk for piece in shuffled for chunk in self.of_piece[piece]]
@@ -236,6 +248,14 @@ class _Best:
         self.loss = torch.full((model.replicas,), math.inf, dtype=torch.float64)
         self.epoch = torch.zeros(model.replicas, dtype=torch.int64)
         self.curve = torch.full((n_epochs, model.replicas), math.nan, dtype=torch.float64)
+
+    def state_dict(self) -> dict[str, Any]:
+        noted = {"loss": self.loss, "epoch": self.epoch, "curve": self.curve}
+        return {"model": self.model.state_dict(), **noted}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.loss, self.epoch, self.curve = state["loss"], state["epoch"], state["curve"]
 
     def __call__(self, model: Elman, step: int, replicas: Tensor) -> Tensor:
         epoch = step // self.epoch_length

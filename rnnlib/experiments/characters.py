@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnlib.checkpoint import Survival
 from rnnlib.checks import ArgumentError, at_least, distinct, positive
 from rnnlib.experiments.carried import Outcome, Piece, columns, fit
-from rnnlib.experiments.sweep import check_seeds, cpu_workers, shares, spread
+from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
 from rnnlib.models import Elman
-from rnnlib.records import Record, Result, make
+from rnnlib.records import Result
 from rnnlib.tasks import text
 
 TITLE = "Next-character prediction: bits a character"
@@ -52,7 +52,6 @@ class Settings:
     n_eval: int = 0  # validation and test characters each; 0: all
     n_streams: int = 20
     reduced: str = ""
-    workers: int = field(default=0, compare=False)  # 0: one a core; changes no result
 
     def on(self, *datasets: str) -> Settings:
         """The same settings on these data sets alone."""
@@ -69,7 +68,6 @@ SETTINGS = {
         n_characters=900,
         n_eval=400,
         reduced="everything",
-        workers=1,
     ),
     "reduced": Settings(
         "reduced",
@@ -86,13 +84,11 @@ SETTINGS = {
 }
 
 
-def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> Iterator[Record]:
-    """Train both arms from the same starts on every corpus; one record a corpus,
-    each as soon as it is there.
+def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
+    """One job a corpus, which trains both arms from the same starts.
 
     Raises:
         ArgumentError: for settings outside their range; DataError for a corpus that cannot be had.
-            Both before anything is trained.
     """
     for rate in settings.learning_rates:
         positive("learning_rate", rate)
@@ -109,7 +105,7 @@ def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> It
             raise ArgumentError(f"{name} must be 0 (all) or at least {fewest}, got {number}")
     for name in settings.datasets:
         text.load(name)
-    return (_run_dataset(settings, name, device, progress) for name in settings.datasets)
+    return [_job(settings, name, device) for name in settings.datasets]
 
 
 def cross_entropy_nats(logits: Tensor, targets: Tensor) -> Tensor:
@@ -125,40 +121,48 @@ def pieces(symbols: Tensor, n_parts: int = 1) -> list[Piece]:
     return [Piece(part[:-1], part[1:]) for part in symbols.tensor_split(n_parts)]
 
 
-def _run_dataset(settings: Settings, name: str, device: str, progress: bool) -> Record:
-    started = time.perf_counter()
-    workers = settings.workers or cpu_workers(device)
+def _job(settings: Settings, name: str, device: str) -> Job:
     thresholds = (None, THRESHOLDS[name])
     conditions = [(rate, t) for rate in settings.learning_rates for t in thresholds]
     arms = [_Arm(rate, t, seed) for seed in settings.seeds for rate, t in conditions]
-    stacks = shares(arms, ARMS_A_STACK, device)
-    groups = [
-        (settings, name, stack, device, progress and i == 0) for i, stack in enumerate(stacks)
-    ]
-    measured: dict[_Arm, Outcome] = {}
-    for part in spread(_run_group, groups, workers=workers):
-        measured.update(part)
-    results = [
-        Result(
-            condition={"dataset": name, "learning_rate": rate, "threshold": threshold},
-            metrics=columns(
-                [measured[_Arm(rate, threshold, seed)] for seed in settings.seeds],
-                "bits",
-                1 / math.log(2),
-            ),
-        )
-        for rate, threshold in conditions
-    ]
-    return make(
-        "characters",
-        settings.scale,
-        {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("seeds", "workers")}
-        | {"datasets": [name], "thresholds": list(thresholds)},
-        settings.seeds,
-        results,
-        wall_time_s=time.perf_counter() - started,
-        device=device,
+    corpus = text.load(name)
+    n_symbols = len(corpus.alphabet)
+    length = min(len(corpus.train), settings.n_characters or len(corpus.train)) - 1
+    n_updates = settings.n_epochs * -(-length // settings.chunk)
+    groups = [_Group(settings, name, stack, device) for stack in stacks(arms, ARMS_A_STACK, device)]
+
+    def collect(parts: list[list[dict[str, Any]]]) -> list[Result]:
+        measured = {
+            arm: Outcome(**row)
+            for group, rows in zip(groups, parts, strict=True)
+            for arm, row in zip(group.arms, rows, strict=True)
+        }
+        return [
+            Result(
+                condition={"dataset": name, "learning_rate": rate, "threshold": threshold},
+                metrics=columns(
+                    [measured[_Arm(rate, threshold, seed)] for seed in settings.seeds],
+                    "bits",
+                    1 / math.log(2),
+                ),
+            )
+            for rate, threshold in conditions
+        ]
+
+    def cost(group: _Group) -> tuple[float, float]:
+        sizes = (settings.chunk, settings.hidden_size, n_symbols, n_symbols)
+        flops, held = elman_cost(len(group.arms), 1, *sizes, read=settings.chunk)
+        return flops * n_updates, held * settings.n_streams
+
+    described = {k: v for k, v in dataclasses.asdict(settings).items() if k != "seeds"}
+    return Job(
+        experiment="characters",
         variant=name,
+        scale=settings.scale,
+        settings=described | {"datasets": [name], "thresholds": list(thresholds)},
+        seeds=settings.seeds,
+        units=tuple(Unit(group, n_updates, *cost(group)) for group in groups),
+        collect=collect,
         reduced=settings.reduced,
     )
 
@@ -170,36 +174,46 @@ class _Arm:
     seed: int
 
 
-def _run_group(
-    group: tuple[Settings, str, tuple[_Arm, ...], str, bool],
-) -> dict[_Arm, Outcome]:
-    settings, name, arms, device, progress = group
-    corpus = text.load(name)
-    n_symbols = len(corpus.alphabet)
-    model = Elman(
-        n_symbols,
-        settings.hidden_size,
-        n_symbols,
-        replicas=len(arms),
-        nonlinearity="logistic",
-        bias=False,
-    )
-    model.draw_(settings.init_std, [torch.Generator().manual_seed(a.seed) for a in arms])
+@dataclass(frozen=True)
+class _Group:
+    """Some arms on one corpus, trained as one stack of replicas."""
 
-    def symbols(part: str, limit: int) -> Tensor:
-        return torch.as_tensor(getattr(corpus, part)[: limit or None]).long()
+    settings: Settings
+    name: str
+    arms: tuple[_Arm, ...]
+    device: str
 
-    outcomes = fit(
-        model.to(device),
-        cross_entropy_nats,
-        train_pieces=pieces(symbols("train", settings.n_characters)),
-        valid_pieces=pieces(symbols("valid", settings.n_eval), settings.n_streams),
-        test_pieces=pieces(symbols("test", settings.n_eval), settings.n_streams),
-        chunk=settings.chunk,
-        n_epochs=settings.n_epochs,
-        learning_rate=torch.tensor([a.learning_rate for a in arms], dtype=torch.float64),
-        threshold=torch.tensor([math.inf if a.threshold is None else a.threshold for a in arms]),
-        orders=[torch.Generator().manual_seed(10_000 + a.seed) for a in arms],
-        progress=f"characters, {name}" if progress else "",
-    )
-    return dict(zip(arms, outcomes, strict=True))
+    def __call__(self, *, survival: Survival, progress: str) -> list[dict[str, Any]]:
+        settings, arms = self.settings, self.arms
+        corpus = text.load(self.name)
+        n_symbols = len(corpus.alphabet)
+        model = Elman(
+            n_symbols,
+            settings.hidden_size,
+            n_symbols,
+            replicas=len(arms),
+            nonlinearity="logistic",
+            bias=False,
+        )
+        model.draw_(settings.init_std, [torch.Generator().manual_seed(a.seed) for a in arms])
+
+        def symbols(part: str, limit: int) -> Tensor:
+            return torch.as_tensor(getattr(corpus, part)[: limit or None]).long()
+
+        outcomes = fit(
+            model.to(self.device),
+            cross_entropy_nats,
+            train_pieces=pieces(symbols("train", settings.n_characters)),
+            valid_pieces=pieces(symbols("valid", settings.n_eval), settings.n_streams),
+            test_pieces=pieces(symbols("test", settings.n_eval), settings.n_streams),
+            chunk=settings.chunk,
+            n_epochs=settings.n_epochs,
+            learning_rate=torch.tensor([a.learning_rate for a in arms], dtype=torch.float64),
+            threshold=torch.tensor(
+                [math.inf if a.threshold is None else a.threshold for a in arms]
+            ),
+            orders=[torch.Generator().manual_seed(10_000 + a.seed) for a in arms],
+            survival=survival,
+            progress=progress,
+        )
+        return [dataclasses.asdict(outcome) for outcome in outcomes]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnlib.checkpoint import Survival
 from rnnlib.checks import at_least, distinct, positive
 from rnnlib.experiments.carried import Outcome, Piece, columns, fit
-from rnnlib.experiments.sweep import check_seeds, cpu_workers, shares, spread
+from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
 from rnnlib.models import Elman
-from rnnlib.records import Record, Result, make
+from rnnlib.records import Result
 from rnnlib.tasks import music
 
 TITLE = "Polyphonic music: negative log-likelihood a time step"
@@ -47,7 +46,6 @@ class Settings:
     init_std: float = 0.1
     n_songs: int = 0  # 0: all
     reduced: str = ""
-    workers: int = field(default=0, compare=False)  # 0: one a core; changes no result
 
     def on(self, *datasets: str) -> Settings:
         """The same settings on these data sets alone."""
@@ -63,7 +61,6 @@ SETTINGS = {
         hidden_size=6,
         n_songs=3,
         reduced="everything",
-        workers=1,
     ),
     "reduced": Settings(
         "reduced",
@@ -76,13 +73,11 @@ SETTINGS = {
 }
 
 
-def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> Iterator[Record]:
-    """Train both arms from the same starts on every data set; one record a data set,
-    each as soon as it is there.
+def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
+    """One job a data set, which trains both arms from the same starts.
 
     Raises:
         ArgumentError: for settings outside their range; DataError for a set that cannot be had.
-            Both before anything is trained.
     """
     for name in ("learning_rate", "init_std"):
         positive(name, getattr(settings, name))
@@ -97,7 +92,7 @@ def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> It
             positive("threshold", threshold)
     for name in settings.datasets:
         music.load(name)
-    return (_run_dataset(settings, name, device, progress) for name in settings.datasets)
+    return [_job(settings, name, device) for name in settings.datasets]
 
 
 def bernoulli_nats(logits: Tensor, targets: Tensor) -> Tensor:
@@ -118,56 +113,78 @@ def pieces(songs: list[Any], n_songs: int = 0) -> list[Piece]:
     return result
 
 
-def _run_dataset(settings: Settings, name: str, device: str, progress: bool) -> Record:
-    started = time.perf_counter()
-    workers = settings.workers or cpu_workers(device)
-    stacks = shares(settings.seeds, SEEDS_A_STACK, device)
+def _job(settings: Settings, name: str, device: str) -> Job:
+    rolls = music.load(name)
+    lengths = [len(piece.inputs) for piece in pieces(rolls.train, settings.n_songs)]
+    n_updates = settings.n_epochs * sum(-(-length // settings.chunk) for length in lengths)
     groups = [
-        (settings, name, seeds, device, progress and i == 0) for i, seeds in enumerate(stacks)
+        _Group(settings, name, seeds, device)
+        for seeds in stacks(settings.seeds, SEEDS_A_STACK, device)
     ]
-    measured: dict[tuple[float | None, int], Outcome] = {}
-    for part in spread(_run_group, groups, workers=workers):
-        measured.update(part)
-    results = [
-        Result(
-            condition={"dataset": name, "threshold": threshold},
-            metrics=columns([measured[threshold, seed] for seed in settings.seeds], "nll"),
+
+    def collect(parts: list[list[dict[str, Any]]]) -> list[Result]:
+        measured = {
+            arm: Outcome(**row)
+            for group, rows in zip(groups, parts, strict=True)
+            for arm, row in zip(group.arms, rows, strict=True)
+        }
+        return [
+            Result(
+                condition={"dataset": name, "threshold": threshold},
+                metrics=columns([measured[threshold, seed] for seed in settings.seeds], "nll"),
+            )
+            for threshold in settings.thresholds
+        ]
+
+    def cost(group: _Group) -> tuple[float, float]:
+        flops, held = elman_cost(
+            len(group.arms), 1, settings.chunk, settings.hidden_size, 88, 88, read=settings.chunk
         )
-        for threshold in settings.thresholds
-    ]
-    return make(
-        "music",
-        settings.scale,
-        {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("seeds", "workers")}
-        | {"datasets": [name]},
-        settings.seeds,
-        results,
-        wall_time_s=time.perf_counter() - started,
-        device=device,
+        return flops * n_updates, held * 32  # scores are taken of 32 songs at a time
+
+    return Job(
+        experiment="music",
         variant=name,
+        scale=settings.scale,
+        settings={k: v for k, v in dataclasses.asdict(settings).items() if k != "seeds"}
+        | {"datasets": [name]},
+        seeds=settings.seeds,
+        units=tuple(Unit(group, n_updates, *cost(group)) for group in groups),
+        collect=collect,
         reduced=settings.reduced,
     )
 
 
-def _run_group(
-    group: tuple[Settings, str, tuple[int, ...], str, bool],
-) -> dict[tuple[float | None, int], Outcome]:
-    settings, name, seeds, device, progress = group
-    arms = [(threshold, seed) for threshold in settings.thresholds for seed in seeds]
-    rolls = music.load(name)
-    model = Elman(88, settings.hidden_size, 88, replicas=len(arms))
-    model.draw_(settings.init_std, [torch.Generator().manual_seed(seed) for _, seed in arms])
-    outcomes = fit(
-        model.to(device),
-        bernoulli_nats,
-        train_pieces=pieces(rolls.train, settings.n_songs),
-        valid_pieces=pieces(rolls.valid, settings.n_songs),
-        test_pieces=pieces(rolls.test, settings.n_songs),
-        chunk=settings.chunk,
-        n_epochs=settings.n_epochs,
-        learning_rate=settings.learning_rate,
-        threshold=torch.tensor([math.inf if t is None else t for t, _ in arms]),
-        orders=[torch.Generator().manual_seed(10_000 + seed) for _, seed in arms],
-        progress=f"music, {name}" if progress else "",
-    )
-    return dict(zip(arms, outcomes, strict=True))
+@dataclass(frozen=True)
+class _Group:
+    """Both arms of some seeds, trained as one stack of replicas."""
+
+    settings: Settings
+    name: str
+    seeds: tuple[int, ...]
+    device: str
+
+    @property
+    def arms(self) -> list[tuple[float | None, int]]:
+        return [(threshold, seed) for threshold in self.settings.thresholds for seed in self.seeds]
+
+    def __call__(self, *, survival: Survival, progress: str) -> list[dict[str, Any]]:
+        settings, arms = self.settings, self.arms
+        rolls = music.load(self.name)
+        model = Elman(88, settings.hidden_size, 88, replicas=len(arms))
+        model.draw_(settings.init_std, [torch.Generator().manual_seed(seed) for _, seed in arms])
+        outcomes = fit(
+            model.to(self.device),
+            bernoulli_nats,
+            train_pieces=pieces(rolls.train, settings.n_songs),
+            valid_pieces=pieces(rolls.valid, settings.n_songs),
+            test_pieces=pieces(rolls.test, settings.n_songs),
+            chunk=settings.chunk,
+            n_epochs=settings.n_epochs,
+            learning_rate=settings.learning_rate,
+            threshold=torch.tensor([math.inf if t is None else t for t, _ in arms]),
+            orders=[torch.Generator().manual_seed(10_000 + seed) for _, seed in arms],
+            survival=survival,
+            progress=progress,
+        )
+        return [dataclasses.asdict(outcome) for outcome in outcomes]

@@ -15,19 +15,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnlib.checkpoint import Survival
 from rnnlib.checks import ArgumentError, at_least, distinct, one_of, positive
-from rnnlib.experiments.sweep import check_seeds, cpu_workers, shares, spread
+from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
-from rnnlib.records import Record, Result, make
+from rnnlib.records import Result
 from rnnlib.tasks.synthetic import TemporalOrder
 from rnnlib.train import History, train
 
@@ -82,8 +82,6 @@ class Settings:
     screen: int = 1000
     test: int = 10_000
     reduced: str = ""
-    # 0: one a core; the result does not depend on it
-    workers: int = field(default=0, compare=False)
 
     def only(self, *names: str) -> Settings:
         """The same settings with these readings alone."""
@@ -108,7 +106,6 @@ SETTINGS: dict[str, Settings] = {
         screen=40,
         test=80,
         reduced="everything",
-        workers=1,
         readings=(
             Reading("same_rate", _cells((10, 12), (0.1,)), n_updates=10),
             Reading(
@@ -187,8 +184,8 @@ SETTINGS: dict[str, Settings] = {
 """``paper`` departs from the text where it is silent: initial scale, lengths and threshold."""
 
 
-def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> Iterator[Record]:
-    """Train every arm of every reading; one record a reading, as soon as it is there.
+def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
+    """One job a reading, which trains every arm of it.
 
     Raises:
         ArgumentError: for a length below 10, a size or count below 1, seeds that repeat, a
@@ -208,45 +205,49 @@ def run(settings: Settings, *, device: str = "cpu", progress: bool = True) -> It
         for threshold in cell.thresholds:
             if threshold is not PLAIN:
                 positive("threshold", threshold)
-    workers = settings.workers or cpu_workers(device)
-    return (_run_reading(settings, r, workers, device, progress) for r in settings.readings)
+    return [_job(settings, reading, device) for reading in settings.readings]
 
 
-def _run_reading(
-    settings: Settings, reading: Reading, workers: int, device: str, progress: bool
-) -> Record:
-    started = time.perf_counter()
-    stacks: dict[tuple[int, str], list[Cell]] = {}
+def _job(settings: Settings, reading: Reading, device: str) -> Job:
+    alike: dict[tuple[int, str], list[Cell]] = {}
     for cell in reading.cells:  # one stack holds networks of one length and one kind of unit
-        stacks.setdefault((cell.seq_len, cell.nonlinearity), []).append(cell)
-    longest_first = sorted(stacks.values(), key=lambda cells: -cells[0].seq_len)
+        alike.setdefault((cell.seq_len, cell.nonlinearity), []).append(cell)
     groups = [
         _Group(settings, reading, tuple(cells), seeds, device)
-        for cells in longest_first
-        for seeds in shares(settings.seeds, SEEDS_A_STACK, device)
-    ]
-    label = f"temporal order, {reading.name}" if progress else ""
-    measured: dict[tuple[Cell, float | None, int], dict[str, Any]] = {}
-    for part in spread(_run_group, groups, workers=workers, progress=label):
-        measured.update(part)
-    results = [
-        Result(
-            condition={
-                "reading": reading.name,
-                **{k: v for k, v in dataclasses.asdict(cell).items() if k != "thresholds"},
-                "threshold": threshold,
-            },
-            metrics=_columns([measured[cell, threshold, seed] for seed in settings.seeds]),
+        for cells in sorted(alike.values(), key=lambda cells: -cells[0].seq_len)
+        for seeds in stacks(
+            settings.seeds,
+            SEEDS_A_STACK,
+            device,
+            bytes_each=_Group(settings, reading, tuple(cells), (0,), device).cost()[1],
         )
-        for cell in reading.cells
-        for threshold in cell.thresholds
     ]
+
+    def collect(parts: list[list[dict[str, Any]]]) -> list[Result]:
+        measured = {
+            arm: row
+            for group, rows in zip(groups, parts, strict=True)
+            for arm, row in zip(group.arms, rows, strict=True)
+        }
+        return [
+            Result(
+                condition={
+                    "reading": reading.name,
+                    **{k: v for k, v in dataclasses.asdict(cell).items() if k != "thresholds"},
+                    "threshold": threshold,
+                },
+                metrics=_columns([measured[cell, threshold, seed] for seed in settings.seeds]),
+            )
+            for cell in reading.cells
+            for threshold in cell.thresholds
+        ]
+
     said = (settings.reduced, f"{reading.n_updates} updates", reading.reduced)
-    reduced = ", ".join(part for part in said if part) if settings.reduced else ""
-    return make(
-        "temporal_order",
-        settings.scale,
-        {
+    return Job(
+        experiment="temporal_order",
+        variant=reading.name,
+        scale=settings.scale,
+        settings={
             "reading": dataclasses.asdict(reading),
             "hidden_size": settings.hidden_size,
             "check_every": settings.check_every,
@@ -254,12 +255,10 @@ def _run_reading(
             "screen": settings.screen,
             "test": settings.test,
         },
-        settings.seeds,
-        results,
-        wall_time_s=time.perf_counter() - started,
-        device=device,
-        variant=reading.name,
-        reduced=reduced,
+        seeds=settings.seeds,
+        units=tuple(Unit(group, reading.n_updates, *group.cost()) for group in groups),
+        collect=collect,
+        reduced=", ".join(part for part in said if part) if settings.reduced else "",
     )
 
 
@@ -269,7 +268,7 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 @dataclass(frozen=True)
 class _Group:
-    """What one process trains at a time."""
+    """Every cell, threshold and seed of a group, trained as one stack of replicas."""
 
     settings: Settings
     reading: Reading
@@ -277,55 +276,69 @@ class _Group:
     seeds: tuple[int, ...]
     device: str
 
+    @property
+    def arms(self) -> list[tuple[Cell, float | None, int]]:
+        return [
+            (cell, threshold, seed)
+            for cell in self.cells
+            for threshold in cell.thresholds
+            for seed in self.seeds
+        ]
 
-def _run_group(group: _Group) -> dict[tuple[Cell, float | None, int], dict[str, Any]]:
-    """Train every cell, threshold and seed of the group as one stack of replicas."""
-    settings, reading = group.settings, group.reading
-    arms = [
-        (cell, threshold, seed)
-        for cell in group.cells
-        for threshold in cell.thresholds
-        for seed in group.seeds
-    ]
-    task = TemporalOrder(group.cells[0].seq_len)
-    model = Elman(
-        task.n_symbols,
-        settings.hidden_size,
-        task.n_classes,
-        replicas=len(arms),
-        nonlinearity=group.cells[0].nonlinearity,
-    )
-    model.draw_([c.init_std for c, _, _ in arms], [_stream(seed, 0) for *_, seed in arms])
-    model.to(group.device)
-    rho_start = spectral_radius(model.W_rec.detach())
+    def cost(self) -> tuple[float, float]:
+        """Floating-point operations to the last update, and bytes held at once."""
+        task, hidden = TemporalOrder(self.cells[0].seq_len), self.settings.hidden_size
+        sizes = (task.seq_len, hidden, task.n_symbols, task.n_classes)
+        n = len(self.arms)
+        flops, held = elman_cost(n, self.reading.batch, *sizes, read=1)
+        exam, asked = elman_cost(n, self.settings.screen, *sizes, read=1)
+        exams = self.reading.n_updates / self.settings.check_every / 3  # forward only
+        return self.reading.n_updates * flops + exams * exam, max(held, asked / 3)
 
-    seed_of = torch.tensor([group.seeds.index(seed) for *_, seed in arms])
-    data = _Data(task, group.seeds, reading.batch, settings.check_every, group.device)
-    exam = _Exam(settings, reading, task, group.seeds, seed_of, len(arms))
+    def __call__(self, *, survival: Survival, progress: str) -> list[dict[str, Any]]:
+        settings, reading, arms = self.settings, self.reading, self.arms
+        task = TemporalOrder(self.cells[0].seq_len)
+        model = Elman(
+            task.n_symbols,
+            settings.hidden_size,
+            task.n_classes,
+            replicas=len(arms),
+            nonlinearity=self.cells[0].nonlinearity,
+        )
+        model.draw_([c.init_std for c, _, _ in arms], [_stream(seed, 0) for *_, seed in arms])
+        model.to(self.device)
+        rho_start = spectral_radius(model.W_rec.detach())
 
-    def objective(
-        work: Elman, step: int, replicas: Tensor, carry: Tensor | None
-    ) -> tuple[Tensor, None]:
-        symbols, targets = data.at(step, seed_of[replicas])
-        logits = work.read_out(work.states(symbols, last=True))
-        loss = torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
-        return loss.mean(1), None
+        seed_of = torch.tensor([self.seeds.index(seed) for *_, seed in arms])
+        data = _Data(task, self.seeds, reading.batch, settings.check_every, self.device)
+        exam = _Exam(settings, reading, task, self.seeds, seed_of, len(arms))
 
-    history = train(
-        model,
-        objective,
-        learning_rate=torch.tensor([c.learning_rate for c, *_ in arms], dtype=torch.float64),
-        threshold=torch.tensor([math.inf if t is PLAIN else t for _, t, _ in arms]),
-        n_updates=reading.n_updates,
-        check=exam,
-        check_every=settings.watch_every,
-    )
-    rho_end = spectral_radius(model.W_rec.detach())
-    return {
-        arm: exam.metrics(r, history)
-        | {"rho_start": float(rho_start[r]), "rho_end": float(rho_end[r])}
-        for r, arm in enumerate(arms)
-    }
+        def objective(
+            work: Elman, step: int, replicas: Tensor, carry: Tensor | None
+        ) -> tuple[Tensor, None]:
+            symbols, targets = data.at(step, seed_of[replicas])
+            logits = work.read_out(work.states(symbols, last=True))
+            loss = torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
+            return loss.mean(1), None
+
+        history = train(
+            model,
+            objective,
+            learning_rate=torch.tensor([c.learning_rate for c, *_ in arms], dtype=torch.float64),
+            threshold=torch.tensor([math.inf if t is PLAIN else t for _, t, _ in arms]),
+            n_updates=reading.n_updates,
+            check=exam,
+            check_every=settings.watch_every,
+            survival=survival,
+            parts=(data, exam),
+            progress=progress,
+        )
+        rho_end = spectral_radius(model.W_rec.detach())
+        return [
+            exam.metrics(r, history)
+            | {"rho_start": float(rho_start[r]), "rho_end": float(rho_end[r])}
+            for r in range(len(arms))
+        ]
 
 
 _BLOCK_SYMBOLS = 2**24  # 128 MiB; a thousand updates of the paper's size would take 12 GB
@@ -357,6 +370,7 @@ class _Data:
         self.block = max(1, min(longest, _BLOCK_SYMBOLS // symbols_an_update))
         self.task, self.batch, self.device = task, batch, device
         self.generators = [_stream(seed, 1) for seed in seeds]
+        self.before: list[Tensor] = []  # states of the generators before the block at hand
         self.symbols = self.targets = torch.empty(0)
 
     def at(self, step: int, seeds: Tensor) -> tuple[Tensor, Tensor]:
@@ -366,11 +380,24 @@ class _Data:
         """
         place = (step - 1) % self.block
         if place == 0:
-            symbols, targets = self.task.sample_replicas(self.block * self.batch, self.generators)
-            self.symbols = symbols.unflatten(1, (self.block, self.batch)).to(self.device)
-            self.targets = targets.unflatten(1, (self.block, self.batch)).to(self.device)
+            self._draw()
         chosen = seeds.to(self.device)
         return self.symbols[chosen, place], self.targets[chosen, place]
+
+    def _draw(self) -> None:
+        self.before = [generator.get_state() for generator in self.generators]
+        symbols, targets = self.task.sample_replicas(self.block * self.batch, self.generators)
+        self.symbols = symbols.unflatten(1, (self.block, self.batch)).to(self.device)
+        self.targets = targets.unflatten(1, (self.block, self.batch)).to(self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"before": self.before}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Draw the block at hand again, from the states before it."""
+        for generator, before in zip(self.generators, state["before"], strict=True):
+            generator.set_state(before)
+        self._draw()
 
 
 class _Exam:
@@ -413,9 +440,17 @@ class _Exam:
         done = self.solved_at[replicas] >= 0
         return done & (self.perfect_at[replicas] >= 0) if self.reading.until_perfect else done
 
+    _NOTED = ("solved_at", "perfect_at", "rho_passed_one_at", "error", "best")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._NOTED}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name in self._NOTED:
+            setattr(self, name, state[name])
+
     def metrics(self, r: int, history: History) -> dict[str, Any]:
         updates = int(history.updates[r])
-        norm = history.grad_norm[:updates, r]
         solved_at, perfect_at = int(self.solved_at[r]), int(self.perfect_at[r])
         passed = int(self.rho_passed_one_at[r])
         return {
@@ -426,10 +461,10 @@ class _Exam:
             "error_rate": float(self.error[r]),
             "best_error_rate": float(self.best[r]),
             "diverged": bool(history.diverged[r]),
-            "max_norm": float(norm.max()) if updates else math.nan,
-            "mean_norm": float(norm.mean()) if updates else math.nan,
-            "clipped_fraction": float((norm >= history.threshold[r]).double().mean()),
-            "update_of_max_norm": int(norm.argmax()) + 1 if updates else 0,
+            "max_norm": float(history.max_norm[r]),
+            "mean_norm": float(history.mean_norm[r]),
+            "clipped_fraction": float(history.clipped_fraction[r]),
+            "update_of_max_norm": int(history.update_of_max_norm[r]),
             "update_of_rho_one": passed if passed >= 0 else None,
         }
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    {"checks", "atomic"},
+    {"checks", "atomic", "checkpoint", "provenance", "schema"},
     {"kernels"},
     {"cells"},
     {"init"},
     {"models"},
     {"gradients", "continuation", "dynamics", "surface", "signals", "statistics", "tasks"},
     {"train"},
-    {"provenance", "schema", "records"},
-    {"experiments"},
+    {"records"},
+    {"experiments", "bench"},
     {"claims"},
     {"environment", "overrides", "cli", "__main__"},
 )
@@ -150,6 +150,8 @@ def test_importing_the_library_is_light(root: Path) -> None:
         ".".join(("rnnlib", *path.relative_to(package).with_suffix("").parts))
         for path in package.rglob("*.py")
         if unit(path, package) not in DRAWING | {"__main__", "__init__"}
+        and not path.is_relative_to(package / "kernels" / "cpu")  # imported by the first call
+        and not path.is_relative_to(package / "kernels" / "gpu")
     )
     found = run(
         "import importlib, json, sys\n"

@@ -11,6 +11,13 @@ from rnnlib.experiments import characters, music
 from rnnlib.records import SCALES
 
 
+def run(module, settings, workers=1):
+    """The only record of an experiment."""
+    name = module.__name__.rpartition(".")[2]
+    (record,) = experiments.run(name, settings, workers=workers, progress=False)
+    return record
+
+
 @pytest.mark.parametrize("name", experiments.names())
 def test_settings_exist_at_each_scale_and_say_what_was_reduced(name):
     module = experiments.load(name)
@@ -23,10 +30,9 @@ def test_settings_exist_at_each_scale_and_say_what_was_reduced(name):
 
 @pytest.mark.parametrize("name", experiments.names())
 def test_smoke_runs_are_complete_and_repeatable(name):
-    module = experiments.load(name)
-    settings = module.SETTINGS["smoke"]
-    first = list(module.run(settings, progress=False))
-    second = list(module.run(settings, progress=False))
+    settings = experiments.load(name).SETTINGS["smoke"]
+    first = list(experiments.run(name, settings, workers=1, progress=False))
+    second = list(experiments.run(name, settings, workers=1, progress=False))
     assert first
     for one, two in zip(first, second, strict=True):
         assert one.experiment == name
@@ -42,7 +48,7 @@ def test_arms_share_their_start_and_data(module, monkeypatch):
         settings = dataclasses.replace(settings, thresholds=(None, 1e9))
     else:
         monkeypatch.setitem(characters.THRESHOLDS, "pydoc-topics", 1e9)
-    (record,) = module.run(settings, progress=False)
+    record = run(module, settings)
     for plain, never in zip(
         record.select(threshold=None), record.select(threshold=1e9), strict=True
     ):
@@ -52,7 +58,7 @@ def test_arms_share_their_start_and_data(module, monkeypatch):
 @pytest.mark.parametrize("module", [music, characters])
 def test_seeds_differ_and_clipping_acts(module):
     settings = module.SETTINGS["smoke"]
-    (record,) = module.run(settings, progress=False)
+    record = run(module, settings)
     unit = "nll" if module is music else "bits"
     plain = record.select(threshold=None)[0].metrics
     assert len(set(plain[f"test_{unit}"])) == len(settings.seeds)
@@ -64,14 +70,12 @@ def test_seeds_differ_and_clipping_acts(module):
 def test_an_untrained_network_scores_what_it_must():
     """With weights of nearly zero each note costs ln 2, each character ln(alphabet)."""
     tiny = {"init_std": 1e-6, "n_epochs": 1}
-    (record,) = music.run(
-        dataclasses.replace(music.SETTINGS["smoke"], learning_rate=1e-12, **tiny), progress=False
-    )
+    record = run(music, dataclasses.replace(music.SETTINGS["smoke"], learning_rate=1e-12, **tiny))
     for value in record.results[0].metrics["test_nll"]:
         assert value == pytest.approx(88 * math.log(2), rel=1e-4)
-    (record,) = characters.run(
+    record = run(
+        characters,
         dataclasses.replace(characters.SETTINGS["smoke"], learning_rates=(1e-12,), **tiny),
-        progress=False,
     )
     from rnnlib.tasks import text
 
@@ -85,9 +89,7 @@ def test_processes_do_not_change_the_result(module, monkeypatch):
     settings = module.SETTINGS["smoke"]
     size = "SEEDS_A_STACK" if module is music else "ARMS_A_STACK"
     monkeypatch.setattr(module, size, 1)  # as many stacks as there are arms or seeds
-    (one,) = module.run(dataclasses.replace(settings, workers=1), progress=False)
-    (two,) = module.run(dataclasses.replace(settings, workers=2), progress=False)
-    assert one.same_result(two)
+    assert run(module, settings, workers=1).same_result(run(module, settings, workers=2))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_processes_do_not_change_the_result(module, monkeypatch):
 def test_bad_settings_are_refused_before_anything_runs(module, change, message):
     settings = dataclasses.replace(module.SETTINGS["smoke"], **change)
     with pytest.raises(ArgumentError, match=message):
-        module.run(settings, progress=False)
+        module.jobs(settings)
 
 
 def test_unknown_experiment_is_named():

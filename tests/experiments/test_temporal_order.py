@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rnnlib.checks import ArgumentError
+from rnnlib import experiments
 from rnnlib.experiments import temporal_order
 from rnnlib.experiments.temporal_order import PLAIN, SETTINGS, Cell, Reading
 from rnnlib.tasks.synthetic import TemporalOrder
@@ -14,8 +15,9 @@ from rnnlib.tasks.synthetic import TemporalOrder
 SMOKE = SETTINGS["smoke"]
 
 
-def run(settings, **changes):
-    return list(temporal_order.run(dataclasses.replace(settings, **changes), progress=False))
+def run(settings, workers=1, **changes):
+    changed = dataclasses.replace(settings, **changes)
+    return list(experiments.run("temporal_order", changed, workers=workers, progress=False))
 
 
 def test_smoke_records_are_complete():
