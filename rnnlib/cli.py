@@ -1,8 +1,9 @@
-"""The command ``rnnlib``: run an experiment, print the ledger, fetch data, describe the machine."""
+"""The command ``rnnlib``: experiments, ledger, benchmark of the kernels, data, this machine."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -11,18 +12,26 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnlib import atomic, experiments
-from rnnlib.checks import ArgumentError, one_of
+from rnnlib import atomic, bench, experiments
+from rnnlib.checkpoint import Deadline, Stopped
+from rnnlib.checks import ArgumentError, at_least, one_of
 from rnnlib.claims import PAPERS, find, papers
 from rnnlib.claims import ledger as pages
 from rnnlib.claims.claim import Row, Verdict, duration, evaluate
 from rnnlib.environment import check_device, describe
+from rnnlib.experiments.jobs import Job
+from rnnlib.experiments.plan import Estimate, estimate, quantity, seconds_of
+from rnnlib.experiments.runner import UNFINISHED, Means
+from rnnlib.experiments.runner import run as execute
 from rnnlib.overrides import assignments, override, parse_seeds, selections
 from rnnlib.records import SCALES, Record, RecordError, Records, default_folder, write
 from rnnlib.tasks.data import DATASETS, DataError, available, fetch
 
 OWN_RUNS = Path("records")
 """Where smoke runs and runs with changed settings go: they must replace no record of the book."""
+
+UNFINISHED_CODE = 3
+"""Exit code of a run that stopped in order before it was done."""
 
 app = typer.Typer(
     add_completion=False,
@@ -42,7 +51,9 @@ def overview(context: typer.Context) -> None:
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(experiments.names())}.")],
+    name: Annotated[
+        str, typer.Argument(help=f"One of: {', '.join(experiments.names())}.", show_default=False)
+    ] = "",
     scale: Annotated[
         str, typer.Option(help=f"{', '.join(SCALES)}.", envvar="RNNLIB_SCALE")
     ] = "reduced",
@@ -52,23 +63,129 @@ def run(
         list[str] | None, typer.Option("--set", help="key=value; may be given again.")
     ] = None,
     out: Annotated[str, typer.Option(help="Folder for the record.")] = "",
+    budget: Annotated[str, typer.Option(help="Stop in order after this long: 90s, 8m, 2h.")] = "",
+    missing: Annotated[
+        bool, typer.Option("--missing", help="What the book lacks at paper scale, best first.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes at a time; 0: one a core.")] = 0,
+    cluster: Annotated[str, typer.Option(help="Address of a Dask scheduler.")] = "",
+    every: Annotated[str, typer.Option(help="Time between checkpoints.")] = "1m",
 ) -> None:
-    """Run an experiment, write its record and say which claims it settles."""
-    module = experiments.load(name)
-    one_of("scale", scale, SCALES)
+    """Run an experiment, write its records and say which claims they settle.
+
+    Interrupted (Ctrl-C, a budget, a crash), the same command goes on where it stopped.
+    """
     check_device(device)
-    preset = module.SETTINGS[scale]
-    settings, own = _settings(preset, seeds, assignments(changes or []))
-    folder = Path(out) if out else OWN_RUNS if own or scale == "smoke" else default_folder()
-    _check_writable(folder)
-    records = []
-    for record in module.run(settings, device=device, progress=True):
-        records.append(record)
-        path = write(record, folder)  # at once: what is finished is not lost with what is not
+    at_least("workers", workers, 0)
+    means = Means(device=device, workers=workers, cluster=cluster, every=seconds_of(every))
+    deadline = Deadline(seconds_of(budget) if budget else math.inf)
+    if missing:
+        for given, what in ((name, "NAME"), (seeds, "--seeds"), (changes, "--set")):
+            if given:
+                raise ArgumentError(f"--missing must stand without {what}")
+        folder = Path(out) if out else default_folder()
+        _check_writable(folder)
+        todo = [(job.experiment, job) for job in _by_value(means, folder)]
+        if not todo:
+            typer.echo(f"Nothing is missing in {folder}.")
+            return
+    else:
+        if not name:
+            raise ArgumentError(f"NAME must be one of {', '.join(experiments.names())}, got none")
+        module = experiments.load(name)
+        one_of("scale", scale, SCALES)
+        preset = module.SETTINGS[scale]
+        settings, own = _settings(preset, seeds, assignments(changes or []))
+        folder = Path(out) if out else OWN_RUNS if own or scale == "smoke" else default_folder()
+        _check_writable(folder)
+        todo = [(name, job) for job in module.jobs(settings, device)]
+    with deadline.listening():
+        _run_all(todo, folder, means, deadline)
+
+
+def _run_all(todo: list[tuple[str, Job]], folder: Path, means: Means, deadline: Deadline) -> None:
+    """Say what each job will take, run it, and say what it settles; stop in time."""
+    for name, job in todo:
+        # A cluster's machines are not this one, and a smoke run is over before it is estimated.
+        known = not means.cluster and job.scale != "smoke"
+        guess = estimate(job, means, calibrate_s=1.0 if known else 0.0)
+        typer.echo(_plan_line(job, guess))
+        if guess.update_s and deadline.left < 3 * guess.update_s:
+            least = duration(3 * guess.update_s)
+            raise ArgumentError(
+                f"budget must leave time for a few updates of {job.name} ({least}), "
+                f"got {duration(max(deadline.left, 0.0))} left"
+            )
+        try:
+            record = execute(job, folder, means, deadline)
+        except Stopped:
+            why = f"on {deadline.asked}" if deadline.asked else "in time"
+            typer.echo(
+                f"Stopped {why}: {job.name} is unfinished. What it has done is kept in "
+                f"{folder / UNFINISHED}; the same command goes on from there."
+            )
+            raise typer.Exit(UNFINISHED_CODE) from None
         size = f"{_count(record.seeds, 'seed')}, {_count(record.results, 'condition')}"
         cost = f"{duration(record.wall_time_s)} on {record.hardware}"
+        path = folder / f"{record.name}.json"
         typer.echo(f"Wrote {path}: {record.scale}, {size}, {cost}.")
-    _say_verdicts(name, records, folder)
+        _say_verdicts(name, [record], folder)
+
+
+@app.command(name="plan")
+def plan_all(
+    scale: Annotated[str, typer.Option(help=f"{', '.join(SCALES)}.")] = "paper",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes at a time; 0: one a core.")] = 0,
+    out: Annotated[str, typer.Option(help="Folder of the records.")] = "",
+) -> None:
+    """Say what every experiment would take at a scale, and whether its record is there."""
+    one_of("scale", scale, SCALES)
+    check_device(device)
+    at_least("workers", workers, 0)
+    means, folder = Means(device=device, workers=workers), Path(out) if out else default_folder()
+    for name in experiments.names():
+        module = experiments.load(name)
+        try:
+            jobs = module.jobs(module.SETTINGS[scale], device)
+        except DataError as error:
+            typer.echo(f"{name}: {error}")
+            continue
+        for job in jobs:
+            there = (folder / f"{job.name}.json").exists()
+            state = "recorded" if there else "missing"
+            typer.echo(f"{_plan_line(job, estimate(job, means))}  [{state}]")
+
+
+def _by_value(means: Means, folder: Path) -> list[Job]:
+    """The missing paper-scale jobs, those that settle most claims an hour first."""
+    found: list[tuple[float, Job]] = []
+    for name in experiments.names():
+        module = experiments.load(name)
+        claims = sum(c.experiment == name for each in papers().values() for c in each)
+        try:
+            jobs = module.jobs(module.SETTINGS["paper"], means.device)
+        except DataError as error:
+            typer.echo(f"{name}: left out: {error}")
+            continue
+        for job in jobs:
+            if not (folder / f"{job.name}.json").exists():
+                guess = estimate(job, means)
+                found.append((claims / len(jobs) / max(guess.seconds, 1.0), job))
+    return [job for _, job in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _plan_line(job: Job, guess: Estimate) -> str:
+    stacks = "stack" if guess.n_units == 1 else "stacks"
+    facts = [
+        f"{guess.n_units} {stacks} of replicas",
+        f"{guess.n_updates:,} updates at most",
+        quantity(guess.flops, "FLOP"),
+        quantity(guess.n_bytes, "B"),
+    ]
+    if guess.seconds:
+        facts.append(f"about {duration(guess.seconds)} at most")
+    return f"{job.name}: {', '.join(facts)}"
 
 
 @app.command()
@@ -109,6 +226,38 @@ def ledger(
         n = sum(row.verdict is each for row in rows)
         if n and wanted in (None, each):
             typer.echo(f"{each.mark} {n:3d} {each}")
+
+
+@app.command(name="bench")
+def measure(
+    operation: Annotated[str, typer.Argument(help="elman, scan, orbit or all.")] = "all",
+    quick: Annotated[bool, typer.Option("--quick", help="Main sizes only, few repeats.")] = False,
+    threads: Annotated[int, typer.Option(help="Cores to use and to be held to.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    backend: Annotated[str, typer.Option(help="all, torch, numba or triton.")] = "all",
+    with_compile: Annotated[
+        bool, typer.Option("--compile", help="With torch.compile: a C++ compiler and minutes.")
+    ] = False,
+    out: Annotated[str, typer.Option(help="Folder for the record.")] = "",
+) -> None:
+    """Time the kernels against their peers, every result checked, and write a record."""
+    check_device(device)
+    own = quick or threads != 1 or backend != "all"
+    folder = Path(out) if out else OWN_RUNS if own else default_folder() / bench.FOLDER
+    preset = "quick" if quick else "full"
+    found = bench.run(
+        operation,
+        preset=preset,
+        device=device,
+        threads=threads,
+        backend=backend,
+        with_compile=with_compile,
+        progress=True,
+    )
+    _check_writable(folder)
+    for record in found:
+        path = write(record, folder)
+        typer.echo(f"Wrote {path}: {duration(record.wall_time_s)} on {record.hardware}.")
 
 
 @data_app.callback(invoke_without_command=True)

@@ -4,6 +4,7 @@
 """
 
 from rnnlib.figures.diagrams import bifurcation, network, split_steps
+from rnnlib.figures.kernels import over_size
 from rnnlib.figures.plots import label, outcomes, power_iteration, profile, spread, success
 from rnnlib.figures.scores import rows_of, text_table
 from rnnlib.figures.style import (
@@ -42,6 +43,7 @@ __all__ = [
     "label",
     "network",
     "outcomes",
+    "over_size",
     "power_iteration",
     "profile",
     "rows_of",
