@@ -379,7 +379,7 @@ def test_load_reads_a_folder_and_refuses_a_file_of_another_name(tmp_path):
 
 def test_provenance_names_no_host_and_no_path():
     record = a_record()
-    assert set(record.versions) == {"python", "rnnlib", "torch", "numpy"}
+    assert set(record.versions) - {"numba", "triton"} == {"python", "rnnlib", "torch", "numpy"}
     everything = record.dump()
     for private in (os.uname().nodename if hasattr(os, "uname") else "", os.getcwd()):
         assert not private or private not in everything

@@ -169,7 +169,7 @@ def _resident_after_tidying() -> int | None:
     """Bytes that this process holds now, its peak starting anew from here; None if unknown."""
     try:
         gc.collect()
-        backends._POOL.clear()  # what is kept for the next result counts as memory as well
+        backends.release()  # what is kept for the next result counts as memory as well
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")

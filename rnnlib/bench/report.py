@@ -96,11 +96,13 @@ def conclusion(record: Record, **condition: Any) -> str:
     if not found:
         return "no case with a peer was timed"
     ratios = sorted(row.ratio for row in found if row.ratio)
-    lost = [row for row in found if row.ratio and row.ratio < 1]
-    text = (
-        f"{len(found)} sizes: between {_digits(ratios[0])} and {_digits(ratios[-1])} times as fast "
-        f"as the best peer, median {_digits(statistics.median(ratios))}"
-    )
+    low, middle, high = (_digits(r) for r in (ratios[0], statistics.median(ratios), ratios[-1]))
+    if len(found) == 1:
+        text = f"1 size: {low} times as fast as the best peer"
+    else:
+        text = f"{len(found)} sizes: between {low} and {high} times as fast as the best peer, "
+        text += f"median {middle}"
+    lost = [row for row in found if row.ratio and row.ratio < 0.995]
     for row in lost:
         sizes = " ".join(f"{name}={value}" for name, value in row.size.items())
         text += f"\n  slower at {sizes}: {_digits(row.ratio or 0)} x {row.peer}"

@@ -85,6 +85,12 @@ _SMALL = 2**20
 _lock = threading.Lock()
 
 
+def release() -> None:
+    """Give back the memory that is kept for the results to come."""
+    with _lock:
+        _POOL.clear()
+
+
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An uninitialised CPU tensor in memory that is used again once the tensor is dropped.
 

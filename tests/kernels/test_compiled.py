@@ -158,6 +158,8 @@ def test_the_memory_kept_is_bounded(monkeypatch):
         assert sum(each.nbytes for each in backends._POOL) <= 2**23
     assert backends.empty((2**22,), torch.float32).shape == (2**22,)  # too large to be kept
     assert sum(each.nbytes for each in backends._POOL) <= 2**23
+    backends.release()
+    assert backends._POOL == []
     assert backends.empty((0, 3), torch.complex64).shape == (0, 3)
 
 
