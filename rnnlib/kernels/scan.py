@@ -5,9 +5,9 @@ same in one pass over the memory. The gradient of a loss with ``g_t = dE/dh_t`` 
 
     e_t = g_t + conj(a_{t+1}) e_{t+1},    dE/dx_t = e_t,    dE/da_t = e_t conj(h_{t-1}),
 
-run from the end (Martin & Cundy 2018, "Parallelizing linear recurrent neural nets over sequence
-length", section 2.2). So a scan can be differentiated any number of times by scans. The first
-derivative alone, which training needs, is one pass that sums ``dE/da`` as it goes.
+run from the end (compare Martin & Cundy 2017, "Parallelizing linear recurrent neural nets over
+sequence length", arXiv 1709.04057). So a scan can be differentiated any number of times by scans.
+The first derivative alone, which training needs, is one pass that sums ``dE/da`` as it goes.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def linear_scan_definition(
     Arguments, result and errors as for `linear_scan`, which takes four dtypes and finite decays.
     """
     decay, inputs, initial = _checked(decay, inputs, initial, resets)
-    h = torch.zeros_like(inputs[:, :1]).sum(1) if initial is None else initial
-    T = inputs.shape[1]
+    B, T, H = inputs.shape
+    h = inputs.new_zeros(B, H) if initial is None else initial
     if T == 0:
         return inputs * decay + h[:, None]
     steps = [decay] * T if decay.dim() == 1 else decay.unbind(-2)
@@ -75,7 +75,8 @@ def linear_scan(
 
     Returns:
         ``(B, T, H)``, all states. Differentiable any number of times in decay, inputs and initial,
-        also by `torch.func` (both modes, vmap). Beside the result it needs memory for a few rows.
+        also by `torch.func` (both modes, vmap). Beside the result it takes memory for some rows of
+        states, in plain torch ``4 sqrt(T)``, and for a copy of what is not contiguous.
 
     Raises:
         ArgumentError: for shapes, dtypes or devices that disagree, a backend that is not there,
@@ -194,26 +195,12 @@ def _adjoint(
 
 
 @_scan.register_fake
-def _(
-    decay: Tensor,
-    inputs: Tensor,
-    initial: Tensor | None,
-    resets: Tensor | None,
-    reverse: bool,
-    backend: str,
-) -> Tensor:
+def _(decay: Tensor, inputs: Tensor, *rest: Any) -> Tensor:
     return inputs.new_empty(inputs.shape)
 
 
 @_adjoint.register_fake
-def _(
-    decay: Tensor,
-    states: Tensor,
-    grad: Tensor,
-    resets: Tensor | None,
-    reverse: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor]:
+def _(decay: Tensor, states: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return states.new_empty(states.shape), decay.new_empty(decay.shape)
 
 

@@ -46,7 +46,7 @@ def problem(B=2, T=5, H=3, *, layout="H", dtype=torch.float64, modulus=None, see
     return decay, draw(B, T, H), draw(B, H), resets
 
 
-def with_gradients(run, args, **options):
+def with_gradients(run, args, create_graph=False, **options):
     """Result and gradients of all arguments, for a loss that weighs every number differently."""
     args = [None if x is None else x.detach().requires_grad_() for x in args]
     result = run(*args, **options)
@@ -54,7 +54,7 @@ def with_gradients(run, args, **options):
     weight = torch.randn(result.shape, generator=g, dtype=torch.complex128)
     weight = weight.to(result.dtype) if result.is_complex() else weight.real.to(result.dtype)
     given = [x for x in args if x is not None]
-    return [result.detach(), *torch.autograd.grad(result, given, weight)]
+    return [result.detach(), *torch.autograd.grad(result, given, weight, create_graph=create_graph)]
 
 
 def distance(found, exact):
@@ -98,19 +98,25 @@ def assert_as_good_as_the_loop(tested, args, gradients=True, **options):
     starts=st.booleans(),
     resets=st.booleans(),
     reverse=st.booleans(),
+    create_graph=st.booleans(),
 )
 @settings(max_examples=60)
 def test_equals_the_definition_in_values_and_gradients(
-    backend, sizes, layout, dtype, starts, resets, reverse
+    backend, sizes, layout, dtype, starts, resets, reverse, create_graph
 ):
     decay, inputs, initial, mask = problem(*sizes, layout=layout, dtype=dtype)
     args = decay, inputs, initial if starts else None
     options = {"resets": mask if resets else None, "reverse": reverse}
     expected = with_gradients(linear_scan_definition, args, **options)
-    found = with_gradients(linear_scan, args, backend=backend, **options)
+    options |= {"backend": backend, "create_graph": create_graph}
+    found = with_gradients(linear_scan, args, **options)
     for e, f in zip(expected, found, strict=True):
         assert e.shape == f.shape
-        assert distance(f, e) < 1e-13
+    # The gradient of the decay is a sum, whose terms may cancel: they set the scale of its errors.
+    scales = [e.abs().max() for e in expected]
+    scales[1] = (expected[2].abs() * expected[0].abs().max()).sum()
+    for e, f, scale in zip(expected, found, scales, strict=True):
+        assert (f - e).abs().max() <= 1e-14 * scale.clamp(min=1)
 
 
 @each_backend
@@ -193,8 +199,8 @@ def same_pattern(e, f):
 @each_layout
 @each_direction
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=["real", "complex"])
-# Within one chunk, over chunks, and in a product of decays before it is in any state.
-@pytest.mark.parametrize(("modulus", "T"), [(1.5, 400), (4.0, 400), (1e20, 60)])
+# Within one chunk, over chunks, and in a product of decays although the states are zero.
+@pytest.mark.parametrize(("modulus", "T"), [(1.5, 400), (4.0, 400), (1e20, 400)])
 def test_overflow_is_where_the_loop_has_it(backend, layout, reverse, dtype, modulus, T):
     # Torch rounds complex products by another rule where 8 channels do not fill a vector.
     args = problem(2, T, 8, layout=layout, dtype=dtype, modulus=modulus)
@@ -215,16 +221,18 @@ def test_overflow_is_where_the_loop_has_it(backend, layout, reverse, dtype, modu
 
 
 @each_backend
-def test_what_overflowed_stays_so_and_what_is_forgotten_does_not(backend):
-    inputs = torch.zeros(1, 200, 1)
-    inputs[0, [10, 11]] = 3e38  # their sum overflows; the decay would have brought it back
-    decay = torch.full((1,), 0.5)
-    assert linear_scan(decay, inputs, backend=backend)[0, -1] == torch.inf
+@each_direction
+def test_what_overflowed_stays_so_until_it_is_forgotten(backend, reverse):
+    decay, inputs = torch.full((1,), 0.5), torch.zeros(1, 200, 1)
     resets = torch.zeros(1, 200, dtype=torch.bool)
     resets[0, 150] = True
-    states = linear_scan(decay, inputs, resets=resets, backend=backend)
-    assert states[0, 149] == torch.inf
-    assert not states[0, 150:].any()
+    for t in range(100, 116):  # where a chunk ends too; the decay is no cure
+        huge = inputs.index_fill(1, torch.tensor([t, t + 1]), 3e38)
+        for mask in (None, resets):
+            options = {"resets": mask, "reverse": reverse}
+            expected = linear_scan_definition(decay, huge, **options)
+            assert expected.isinf().any()
+            assert torch.equal(linear_scan(decay, huge, backend=backend, **options), expected)
 
 
 @each_backend
@@ -237,12 +245,11 @@ def test_infinite_and_missing_inputs_pass_through_as_in_the_loop(backend):
 
 @each_backend
 def test_states_vanish_through_the_denormal_numbers(backend):
-    inputs = torch.zeros(1, 90, 2)
-    inputs[0, 0] = torch.tensor([1.0, -1e30])
-    decay = torch.tensor([0.3, 0.1])
-    expected = linear_scan_definition(decay, inputs)
-    found = linear_scan(decay, inputs, backend=backend)
-    assert 0 < expected[0, 85, 0] < 1e-44
+    decay, initial = torch.tensor([0.3, 0.1, 1e-8]), torch.tensor([[1.0, -1e30, 1e38]])
+    inputs = torch.zeros(1, 90, 3)
+    expected = linear_scan_definition(decay, inputs, initial)
+    found = linear_scan(decay, inputs, initial, backend=backend)
+    assert 0 < expected[0, 84, 0] < 1e-44
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=5e-45)
 
 
