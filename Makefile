@@ -92,6 +92,13 @@ $(INSTALLED): requirements.txt pyproject.toml
 triton: $(INSTALLED)  ## install Triton, with which the tests of the GPU kernels are not skipped
 	$(PY) -m pip install --disable-pip-version-check $(PIP_ARGS) "triton==3.9.0"
 
+# WHEELS_PYTHON=3.12 and WHEELS_MACHINE=x86_64 (a Linux machine) say which Python they are for, if
+# not this one; WHEELS_ALSO="pytest hypothesis" adds to them.
+.PHONY: wheels
+wheels: $(INSTALLED)  ## collect in _build/wheels what a machine with torch and no index may lack
+	$(PY) -m rnnlib.wheels --python "$(WHEELS_PYTHON)" --machine "$(WHEELS_MACHINE)" \
+	  --also $(WHEELS_ALSO) $(PIP_ARGS)
+
 .PHONY: lock
 lock:  ## write requirements.txt anew from pyproject.toml (needs the network)
 	"$(PYTHON)" -m venv --clear _build/lock

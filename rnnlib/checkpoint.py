@@ -28,7 +28,7 @@ from rnnlib import atomic
 log = logging.getLogger(__name__)
 
 VERSION = 1
-_MAGIC = b"rnnlib checkpoint\n"
+_MAGIC = b"rnnlib checkpoint "  # then the version, the checksum and the content, a line each
 
 
 class Stateful(Protocol):
@@ -159,12 +159,12 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
         OSError: if it cannot be written; both files are then as they were.
     """
     buffer = io.BytesIO()
-    torch.save({"version": VERSION, "state": dict(state)}, buffer)
+    torch.save(dict(state), buffer)
     content = buffer.getvalue()
-    digest = hashlib.sha256(content).hexdigest().encode()
+    digest = hashlib.sha256(content).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh, _, before = _generations(path)
-    atomic.replace(fresh, _MAGIC + digest + b"\n" + content)
+    atomic.replace(fresh, _MAGIC + f"{VERSION}\n{digest}\n".encode() + content)
     with contextlib.suppress(FileNotFoundError):
         os.replace(path, before)
     os.replace(fresh, path)
@@ -175,19 +175,22 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: for a file that is cut short, altered, or of another version.
+        CheckpointError: for a file that is cut short, altered, of another version, or that holds
+            anything else.
     """
-    packed = path.read_bytes()
-    head, _, rest = packed.partition(b"\n")
+    head, _, rest = path.read_bytes().partition(b"\n")
     digest, _, content = rest.partition(b"\n")
-    if head + b"\n" != _MAGIC:
+    if not head.startswith(_MAGIC):
         raise CheckpointError(f"{path}: not a checkpoint of rnnlib")
+    version = head.removeprefix(_MAGIC).decode(errors="replace")
+    if version != str(VERSION):
+        raise CheckpointError(f"{path}: must have version {VERSION}, got {version:.20}")
     if hashlib.sha256(content).hexdigest().encode() != digest:
         raise CheckpointError(f"{path}: damaged: its content does not have its checksum")
-    loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    if loaded["version"] != VERSION:
-        raise CheckpointError(f"{path}: must have version {VERSION}, got {loaded['version']}")
-    return loaded["state"]
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a file that is not ours makes the loader raise
+        raise CheckpointError(f"{path}: must hold plain data and tensors, got others") from error
 
 
 def _generations(path: Path) -> tuple[Path, Path, Path]:

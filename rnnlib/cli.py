@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnlib import atomic, bench, experiments
+from rnnlib import atomic, bench, experiments, records_import
 from rnnlib.checkpoint import Deadline, Stopped
 from rnnlib.checks import ArgumentError, at_least, one_of
 from rnnlib.claims import PAPERS, find, papers
@@ -21,7 +21,7 @@ from rnnlib.claims.claim import Row, Verdict, duration, evaluate
 from rnnlib.environment import check_device, describe
 from rnnlib.experiments.jobs import Job
 from rnnlib.experiments.plan import Estimate, estimate, quantity, seconds_of
-from rnnlib.experiments.runner import UNFINISHED, Means
+from rnnlib.experiments.runner import UNFINISHED, Means, WorkersLost, forget
 from rnnlib.experiments.runner import run as execute
 from rnnlib.overrides import assignments, override, parse_seeds, selections
 from rnnlib.records import SCALES, Record, RecordError, Records, default_folder, write
@@ -40,6 +40,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="List the data sets, or fetch one.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+records_app = typer.Typer(help="List the records, or import some.", rich_markup_mode=None)
+app.add_typer(records_app, name="records")
 
 
 @app.callback(invoke_without_command=True)
@@ -77,8 +79,8 @@ def run(
     """
     check_device(device)
     at_least("workers", workers, 0)
-    means = Means(device=device, workers=workers, cluster=cluster, every=seconds_of(every))
-    deadline = Deadline(seconds_of(budget) if budget else math.inf)
+    means = Means(device=device, workers=workers, cluster=cluster, every=seconds_of("every", every))
+    deadline = Deadline(seconds_of("budget", budget) if budget else math.inf)
     if missing:
         for given, what in ((name, "NAME"), (seeds, "--seeds"), (changes, "--set")):
             if given:
@@ -100,17 +102,25 @@ def run(
         _check_writable(folder)
         todo = [(name, job) for job in module.jobs(settings, device)]
     with deadline.listening():
-        _run_all(todo, folder, means, deadline)
+        _run_all(todo, folder, means, deadline, once=missing)
+    for _, job in todo:
+        forget(job, folder, means)
 
 
-def _run_all(todo: list[tuple[str, Job]], folder: Path, means: Means, deadline: Deadline) -> None:
-    """Say what each job will take, run it, and say what it settles; stop in time."""
-    for name, job in todo:
+def _run_all(
+    todo: list[tuple[str, Job]], folder: Path, means: Means, deadline: Deadline, *, once: bool
+) -> None:
+    """Say what each job will take, run it, and say what it settles; stop in time.
+
+    Args:
+        once: after a stop, the command will not ask again for what it has done already.
+    """
+    for i, (name, job) in enumerate(todo):
         # A cluster's machines are not this one, and a smoke run is over before it is estimated.
         known = not means.cluster and job.scale != "smoke"
         guess = estimate(job, means, calibrate_s=1.0 if known else 0.0)
         typer.echo(_plan_line(job, guess))
-        if guess.update_s and deadline.left < 3 * guess.update_s:
+        if i == 0 and not deadline.asked and deadline.left < 3 * guess.update_s:
             least = duration(3 * guess.update_s)
             raise ArgumentError(
                 f"budget must leave time for a few updates of {job.name} ({least}), "
@@ -125,11 +135,10 @@ def _run_all(todo: list[tuple[str, Job]], folder: Path, means: Means, deadline: 
                 f"{folder / UNFINISHED}; the same command goes on from there."
             )
             raise typer.Exit(UNFINISHED_CODE) from None
-        size = f"{_count(record.seeds, 'seed')}, {_count(record.results, 'condition')}"
-        cost = f"{duration(record.wall_time_s)} on {record.hardware}"
-        path = folder / f"{record.name}.json"
-        typer.echo(f"Wrote {path}: {record.scale}, {size}, {cost}.")
+        typer.echo(f"Wrote {folder / record.name}.json: {_said_of(record)}.")
         _say_verdicts(name, [record], folder)
+        if once:
+            forget(job, folder, means)
 
 
 @app.command(name="plan")
@@ -283,6 +292,56 @@ def fetch_data(
     typer.echo(str(fetch(one_of("data set", name, DATASETS))))
 
 
+@records_app.callback(invoke_without_command=True)
+def all_records(context: typer.Context) -> None:
+    """List the records, or import some."""
+    if context.invoked_subcommand is None:
+        list_records()
+
+
+@records_app.command("list")
+def list_records(
+    folder: Annotated[str, typer.Argument(help="Folder of the records; without: the book's.")] = "",
+) -> None:
+    """List the records: name, scale, day, what they ran on, how long they took."""
+    for record in Records.load(_records_folder(folder)):
+        cost = duration(record.wall_time_s)
+        facts = f"{record.scale:8s} {record.utc[:10]} {cost:>9s}  {record.hardware}"
+        typer.echo(f"{record.name:36s} {facts}")
+
+
+@records_app.command("import")
+def import_records(
+    files: Annotated[list[Path], typer.Argument(help="Records, or folders of them.")],
+    to: Annotated[str, typer.Option(help="Folder to put them in; without: the book's.")] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put them in the place of other results.")
+    ] = False,
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="Accept code that no commit holds.")
+    ] = False,
+) -> None:
+    """Bring in records made elsewhere, all of them or, if one does not belong, none."""
+    folder = Path(to) if to else default_folder()
+    _check_writable(folder)
+    found = records_import.examine(files, folder, replace=replace, allow_dirty=allow_dirty)
+    for line in found.refused:
+        typer.echo(f"refused: {line}", err=True)
+    if found.refused:
+        raise RecordError(f"nothing was imported: {_count(found.refused, 'refusal')}")
+    records_import.merge(found, folder)
+    for record in found.here:
+        typer.echo(f"Already here: {record.name}")
+    for record in found.new:
+        verb = "Replaced" if record.name in {old.name for old in found.replaced} else "Imported"
+        typer.echo(f"{verb} {folder / record.name}.json: {_said_of(record)}.")
+    for old, new in found.changed:
+        mark, name = new.verdict.mark, new.claim.id
+        typer.echo(f"{mark} {name:8s} {new.verdict}, before: {old.verdict}")
+    if found.new and not found.changed:
+        typer.echo("No verdict changes.")
+
+
 @app.command()
 def env() -> None:
     """Say what this machine and this installation can do."""
@@ -297,7 +356,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
     try:
         code = app(arguments, prog_name="rnnlib", standalone_mode=False)
-    except (ArgumentError, DataError, RecordError) as error:
+    except (ArgumentError, DataError, RecordError, WorkersLost) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}")
@@ -350,7 +409,11 @@ def _say_verdicts(name: str, new: list[Record], folder: Path) -> None:
     if all(record.scale == "smoke" for record in new):
         typer.echo("A smoke run settles no claim.")
         return
-    records = Records.load(folder)
+    try:
+        records = Records.load(folder)
+    except RecordError as error:  # another record's; ours is written, and more may be to run
+        typer.echo(f"No verdicts: {error}", err=True)
+        return
     rows = [
         evaluate(claim, records)
         for claims in papers().values()
@@ -385,6 +448,11 @@ def _write_page(path: Path, rows: list[Row]) -> None:
 
 def _count(things: Sequence[object], word: str) -> str:
     return f"{len(things)} {word}{'s' if len(things) != 1 else ''}"
+
+
+def _said_of(record: Record) -> str:
+    size = f"{_count(record.seeds, 'seed')}, {_count(record.results, 'condition')}"
+    return f"{record.scale}, {size}, {duration(record.wall_time_s)} on {record.hardware}"
 
 
 def _line(row: Row) -> str:

@@ -12,7 +12,7 @@ import torch
 
 import rnnlib
 from rnnlib.checks import ArgumentError, one_of
-from rnnlib.provenance import hardware_name
+from rnnlib.provenance import git_state, hardware_name
 
 DEVICES = ("cpu", "cuda")  # norms are summed in float64, which Metal does not have
 
@@ -47,6 +47,7 @@ def describe() -> list[tuple[str, str]]:
     return [
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("rnnlib", rnnlib.__version__),
+        ("commit", _commit()),
         ("torch", str(torch.__version__)),
         ("cpu", f"{hardware_name('cpu')}; torch uses {torch.get_num_threads()} threads"),
         ("cuda", hardware_name("cuda") if torch.cuda.is_available() else f"no: {_no_cuda()}"),
@@ -67,6 +68,14 @@ def _optional(name: str) -> str:
     if name == "triton" and not torch.cuda.is_available():
         return f"{version}, without a GPU in its interpreter only (TRITON_INTERPRET=1)"
     return version
+
+
+def _commit() -> str:
+    """Say which commit a record made here would name."""
+    commit, dirty = git_state()
+    if commit is None:
+        return "unknown: no git, or no repository; records will not say what made them"
+    return f"{commit[:12]}{', with changes that no commit holds' if dirty else ''}"
 
 
 def _no_cuda() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -137,12 +138,21 @@ def train(
         work = model.select(replicas.to(device))
         work.load_state_dict(saved["work"])
         carry = None if saved["carry"] is None else saved["carry"].to(device)
-        for part, state in zip(parts, saved["parts"], strict=True):
-            part.load_state_dict(state)
+        for part, before in zip(parts, saved["parts"], strict=True):
+            part.load_state_dict(before)
+
+    def state() -> dict[str, Any]:
+        return {
+            "done": step,
+            "replicas": replicas,
+            "history": vars(history),
+            "model": model.state_dict(),
+            "work": work.state_dict(),
+            "carry": carry,
+            "parts": [part.state_dict() for part in parts],
+        }
 
     for step in _steps(done + 1, n_updates, progress):
-        if not len(replicas):
-            break
         losses, carry = objective(work, step, replicas, carry)
         parameters = list(work.parameters())
         grads = torch.autograd.grad(losses.sum(), parameters)
@@ -163,18 +173,10 @@ def train(
             finished = check(work, step, replicas).cpu()
             history.finished[replicas[finished]] = True
             replicas, work, carry = _without(finished, model, replicas, work, carry)
+        if not len(replicas):
+            break
 
-        survival.pause(
-            lambda step=step, replicas=replicas, work=work, carry=carry: {
-                "done": step,
-                "replicas": replicas,
-                "history": vars(history),
-                "model": model.state_dict(),
-                "work": work.state_dict(),
-                "carry": carry,
-                "parts": [part.state_dict() for part in parts],
-            }
-        )
+        survival.pause(state)
     if len(replicas):
         model.put_(replicas.to(device), work)
     return history
@@ -213,5 +215,4 @@ def _steps(first: int, last: int, progress: str) -> Iterable[int]:
         return steps
     from tqdm.auto import tqdm
 
-    bar = {"initial": first - 1, "total": last, "unit": "update", "mininterval": 0.5}
-    return tqdm(steps, desc=progress, **bar)
+    return tqdm(steps, desc=progress, initial=first - 1, total=last, unit="update", mininterval=0.5)

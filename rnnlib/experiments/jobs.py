@@ -11,7 +11,7 @@ import torch
 
 from rnnlib.checkpoint import Survival
 from rnnlib.checks import ArgumentError, at_least, distinct
-from rnnlib.provenance import source_digest
+from rnnlib.provenance import library_versions, source_digest
 from rnnlib.records import Result
 from rnnlib.schema import to_json
 
@@ -76,8 +76,14 @@ class Job:
     def digest(self, device: str) -> str:
         """Equal for runs that must give the same numbers: settings, seeds, code, kind of device."""
         kind = torch.device(device).type
-        told = [self.name, self.settings, list(self.seeds), len(self.units), kind, source_digest()]
+        told = [self.name, self.settings, list(self.seeds), len(self.units), kind, code_digest()]
         return hashlib.sha256(to_json(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def code_digest() -> str:
+    """Equal where the same code computes: this library's, and the versions of the others."""
+    told = [source_digest(), library_versions()]
+    return hashlib.sha256(to_json(told, sort_keys=True).encode()).hexdigest()
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

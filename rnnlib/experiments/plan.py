@@ -86,7 +86,7 @@ def seconds_an_update(unit: Unit, seconds: float) -> float:
     return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(name: str, text: str) -> float:
     """Return the seconds in ``90s``, ``8m``, ``1.5h`` or ``1h30m``.
 
     Raises:
@@ -96,16 +96,17 @@ def seconds_of(text: str) -> float:
     parts = re.findall(r"([\d.]+)([smh])", text.lower()) if found else []
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not total > 0:
-        raise ArgumentError(f"budget must be a time such as 90s, 8m or 1h30m, got {text!r}")
+        raise ArgumentError(f"{name} must be a time such as 90s, 8m or 1h30m, got {text!r}")
     return total
 
 
 def quantity(number: float, unit: str) -> str:
     """``3.2e12`` and "FLOP" as ``3.2 TFLOP``; bytes in powers of 1024."""
     step = 1024.0 if unit == "B" else 1000.0
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if abs(number) < step:
-            digits = 0 if number >= 100 or not prefix else 1
-            return f"{number:.{digits}f} {prefix}{'i' if prefix and unit == 'B' else ''}{unit}"
+    kilo = ("", "Ki", "Mi", "Gi", "Ti", "Pi") if unit == "B" else ("", "k", "M", "G", "T", "P")
+    for prefix in kilo:
+        if abs(number) < step or prefix == kilo[-1]:
+            break
         number /= step
-    return f"{number:.1f} E{unit}"
+    digits = 0 if number >= 100 or not prefix else 1
+    return f"{number:.{digits}f} {prefix}{unit}"

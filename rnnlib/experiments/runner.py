@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import shutil
 import signal
+import socket
+import threading
 import time
-from collections.abc import Iterator
+import urllib.parse
+import uuid
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,17 +24,23 @@ from typing import Any
 import filelock
 import torch
 
-from rnnlib import checkpoint, records
-from rnnlib.checkpoint import CheckpointError, Deadline, Stopped, Survival
+from rnnlib import atomic, checkpoint, records
+from rnnlib.checkpoint import Deadline, Stopped, Survival
 from rnnlib.checks import ArgumentError
-from rnnlib.experiments.jobs import Job, Unit
+from rnnlib.experiments.jobs import Job, Unit, code_digest
 from rnnlib.provenance import usable_cores
 from rnnlib.records import Record
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""How often a unit is begun before the loss of its process counts as its own fault."""
+"""How many losses of processes in a row, with nothing finished in between, end a run."""
+
+GRACE_S = 30.0
+"""Seconds that a cluster's workers have to save once time is up."""
+
+ANSWER_S = 10.0
+"""Seconds that a cluster's scheduler has to answer."""
 
 UNFINISHED = "unfinished"
 """Folder beside the records where interrupted runs wait to be continued."""
@@ -43,7 +54,7 @@ class Means:
         device: "cpu" or "cuda"; the type decides the last bits of a result.
         workers: processes at a time; 0: one a core on a CPU, one in all elsewhere.
         cluster: address of a Dask scheduler; empty: this machine.
-        every: seconds between checkpoints; at least an interval's work can be lost.
+        every: seconds between checkpoints; at most an interval's work is lost.
         progress: whether to show bars.
     """
 
@@ -60,37 +71,37 @@ class Means:
         return self.workers or (usable_cores() if on_cpu else 1)
 
 
+class WorkersLost(RuntimeError):
+    """The processes that do the work were lost too often; what they had saved is kept."""
+
+
 def run(job: Job, folder: Path, means: Means, deadline: Deadline | None = None) -> Record:
     """Run ``job``, or go on where it was interrupted, and return its record.
 
     Units that were finished are not run again; one that was interrupted goes on from its last
-    checkpoint. What is unfinished waits in ``folder/unfinished`` under a name that holds the
-    settings, the code and the type of device, so that only like is continued with like.
+    checkpoint. All this waits in ``folder/unfinished`` under a name that holds the settings, the
+    code and the type of device, so that only like is continued with like. There it stays when the
+    job is done, until `forget`: a sweep that is stopped at a later job does not repeat this one.
 
     Raises:
         Stopped: when the deadline passes or a signal asks for it; everything is saved.
         ArgumentError: if another process is running the same job here.
+        WorkersLost: if processes are lost again and again.
     """
     deadline = deadline or Deadline()
-    place = folder / UNFINISHED / f"{job.name}-{job.digest(means.device)}"
-    place.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(place.with_name(place.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ArgumentError(
-            f"{job.name} must be run by one process at a time in {folder}, got a second one"
-        ) from None
-    with lock:
-        spent = _Clock(place / "seconds")
-        parts: list[Any] = [_finished(place / f"unit-{i}.done") for i in range(len(job.units))]
+    place = _place(job, folder, means)
+    with _alone_in(place, job, folder):
+        place.mkdir(exist_ok=True)
+        for left_by_a_kill in place.glob(".*.tmp"):
+            left_by_a_kill.unlink(missing_ok=True)
+        parts = [_kept(place / f"unit-{i}.done") for i in range(len(job.units))]
         waiting = [i for i, part in enumerate(parts) if part is None]
-        with _bar(job, len(parts), len(waiting), means) as bar, spent:
-            for i, part in _run_units(job, waiting, place, means, deadline):
+        spent = _Clock(place / "seconds", min(means.every, 60.0))
+        found = contextlib.closing(_run_units(job, waiting, place, means, deadline))
+        with _bar(job, len(parts), len(waiting), means) as bar, spent, found as units:
+            for i, part in units:
                 parts[i] = part
-                checkpoint.write(place / f"unit-{i}.done", {"part": part})
-                Survival(place / f"unit-{i}").clear()
-                spent.note()
+                _keep(part, place / f"unit-{i}")
                 bar.update()
         record = records.make(
             job.experiment,
@@ -104,100 +115,167 @@ def run(job: Job, folder: Path, means: Means, deadline: Deadline | None = None) 
             reduced=job.reduced,
         )
         records.write(record, folder)
-        shutil.rmtree(place, ignore_errors=True)
     return record
 
 
-def _finished(path: Path) -> Any:
+def forget(job: Job, folder: Path, means: Means) -> None:
+    """Remove what was kept to go on with ``job``, unless another process is at it.
+
+    Run again, the job then begins from the beginning.
+    """
+    place = _place(job, folder, means)
+    with contextlib.suppress(ArgumentError), _alone_in(place, job, folder) as lock:
+        shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(OSError):  # Windows does so when the lock is released
+            os.unlink(lock)
+    with contextlib.suppress(OSError):  # other jobs wait in it
+        place.parent.rmdir()
+
+
+def _place(job: Job, folder: Path, means: Means) -> Path:
+    """Absolute, for a cluster's workers have working folders of their own."""
+    return folder.absolute() / UNFINISHED / f"{job.name}-{job.digest(means.device)}"
+
+
+@contextlib.contextmanager
+def _alone_in(place: Path, job: Job, folder: Path) -> Iterator[Path]:
+    """Hold the job's lock, the file that is yielded."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    path = place.with_name(place.name + ".lock")
     try:
-        return checkpoint.read(path)["part"]
-    except FileNotFoundError:
-        return None
-    except CheckpointError as error:
-        log.warning("%s; the unit is run again", error)
-        return None
+        held = filelock.FileLock(path).acquire(timeout=0)
+    except filelock.Timeout:
+        raise ArgumentError(
+            f"{job.name} must be run by one process at a time in {folder}, got a second one"
+        ) from None
+    with held:
+        yield path
+
+
+def _kept(path: Path) -> Any:
+    """What a unit returned, or None if it has to be run."""
+    saved = Survival(path).restore()
+    return None if saved is None else saved["part"]
+
+
+def _keep(part: Any, unit: Path) -> None:
+    """Keep what a unit returned; if that fails (a full disk), its last checkpoint stays."""
+    done = unit.with_name(unit.name + ".done")
+    try:
+        checkpoint.write(done, {"part": part})
+    except OSError as error:
+        log.warning("%s: not saved: %s", done, error.strerror or error)
+    else:
+        Survival(unit).clear()
 
 
 def _run_units(
     job: Job, waiting: list[int], place: Path, means: Means, deadline: Deadline
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+) -> Generator[tuple[int, list[dict[str, Any]]], None, None]:
     """Yield what each unit returns, as it returns."""
-    alone = not means.cluster and (means.n_workers == 1 or len(waiting) <= 1)
-    if alone:
+    if _in_process(means, len(waiting)):
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             for i in waiting:
+                if deadline():
+                    raise Stopped
                 survival = Survival(place / f"unit-{i}", every=means.every, stop=deadline)
                 label = f"{job.name} {i + 1}/{len(job.units)}" if means.progress else ""
                 yield i, job.units[i].work(survival=survival, progress=label)
         finally:
             torch.set_num_threads(threads)
         return
-    flag = place / "stop"
-    flag.unlink(missing_ok=True)
-    remaining = dict.fromkeys(waiting, 0)
+    for old in place.glob("sitting-*"):
+        old.unlink(missing_ok=True)
+    sitting = place / f"sitting-{uuid.uuid4().hex}"  # workers go on for as long as it is there
+    sitting.touch()
+    remaining, losses, code = set(waiting), 0, code_digest()
     while remaining:
         with _executor(means, len(remaining)) as pool:
-            futures: dict[Future[Any], int] = {
-                pool.submit(_in_worker, job.units[i], place / f"unit-{i}", means.every, flag): i
-                for i in remaining
-            }
             try:
-                for future in _as_they_come(futures, deadline, flag):
+                futures = {
+                    pool.submit(
+                        _in_worker, job.units[i], place / f"unit-{i}", means.every, sitting, code
+                    ): i
+                    for i in sorted(remaining)
+                }
+                for future in _as_they_come(set(futures), deadline, sitting):
                     part = future.result()
-                    del remaining[futures[future]]
+                    remaining.remove(futures[future])
+                    losses = 0
                     yield futures[future], part
-            except BrokenProcessPool as error:  # Dask begins lost work anew by itself
-                for i in remaining:
-                    remaining[i] += 1
-                    if remaining[i] >= ATTEMPTS:
-                        raise
-                log.warning("a worker was lost (%s); what it was at is run again", error)
+            except BrokenProcessPool:  # Dask begins lost work anew by itself
+                losses += 1
+                if deadline():  # the signal went to the processes as well
+                    raise Stopped from None
+                if losses == ATTEMPTS:
+                    raise WorkersLost(
+                        f"{job.name} lost its processes {ATTEMPTS} times in a row (too little "
+                        "memory?); what they had saved is kept, and fewer --workers need less"
+                    ) from None
+                log.warning("a process was lost; what it was at goes on from its checkpoint")
             except BaseException:
-                flag.touch()
-                for future in futures:
-                    future.cancel()
+                sitting.unlink(missing_ok=True)
                 raise
+    sitting.unlink(missing_ok=True)
 
 
 def _as_they_come(
-    futures: dict[Future[Any], int], deadline: Deadline, flag: Path
+    pending: set[Future[Any]], deadline: Deadline, sitting: Path
 ) -> Iterator[Future[Any]]:
     """Futures as they are done. When time is up the workers are told, and save what they have."""
-    pending, stopped = set(futures), False
+    stopped, out_of_reach = False, math.inf
     while pending:
         done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
         for future in done:
-            if future.cancelled() or isinstance(future.exception(), Stopped):
+            if future.cancelled():
+                if not deadline():
+                    raise WorkersLost("the cluster was lost; what its workers had saved is kept")
+                stopped = True
+            elif isinstance(future.exception(), Stopped):
                 stopped = True
             else:
                 yield future
-        if deadline() and not flag.exists():
-            flag.touch()
+        if deadline():
+            sitting.unlink(missing_ok=True)
+            out_of_reach = min(out_of_reach, time.monotonic() + GRACE_S)
+        if time.monotonic() > out_of_reach:
             for future in pending:
                 future.cancel()
     if stopped:
         raise Stopped
 
 
-def _in_worker(unit: Unit, path: Path, every: float, flag: Path) -> list[dict[str, Any]]:
+def _in_worker(
+    unit: Unit, path: Path, every: float, sitting: Path, code: str
+) -> list[dict[str, Any]]:
     """Run a unit in a process of its own, with one torch thread.
 
     On another machine that does not share the folder there is nothing to save to.
     """
+    if code != code_digest():
+        raise ArgumentError(
+            "workers must have the rnnlib and the libraries of this process, got other versions"
+        )
     torch.set_num_threads(1)
-    looked_at = 0.0
-    told = False
+    if not path.parent.is_dir():
+        return unit.work(survival=Survival(), progress="")
+    looked_at, over = -math.inf, False
 
     def stop() -> bool:
-        nonlocal looked_at, told
-        if not told and time.monotonic() - looked_at > 0.2:
-            looked_at, told = time.monotonic(), flag.exists()
-        return told
+        nonlocal looked_at, over
+        if not over and time.monotonic() - looked_at > 0.2:
+            looked_at, over = time.monotonic(), not sitting.exists()
+        return over
 
-    survival = Survival(path if path.parent.is_dir() else None, every=every, stop=stop)
-    return unit.work(survival=survival, progress="")
+    if stop():
+        raise Stopped
+    return unit.work(survival=Survival(path, every=every, stop=stop), progress="")
+
+
+def _in_process(means: Means, n_units: int) -> bool:
+    return not means.cluster and (means.n_workers == 1 or n_units <= 1)
 
 
 @contextlib.contextmanager
@@ -220,31 +298,54 @@ def _dask(address: str) -> Iterator[Executor]:
         ArgumentError: without Dask, or if nothing answers at the address.
     """
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError:
         message = 'cluster needs Dask: pip install "rnnlib[cluster]"'
         raise ArgumentError(message) from None
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+        _greet(address)
+        client = Client(address, timeout=ANSWER_S, set_as_default=False)
+    except (OSError, ValueError) as error:
         message = f"cluster must be the address of a Dask scheduler, got {address!r}: {error}"
         raise ArgumentError(message) from None
-    with client:
-        yield client.get_executor(pure=False, retries=ATTEMPTS - 1)
+    try:
+        with client:
+            yield client.get_executor(pure=False)
+    except KilledWorker as error:
+        raise WorkersLost(f"{error}; what was saved is kept") from None
+
+
+def _greet(address: str) -> None:
+    """Make sure that a scheduler answers: a client that finds another server can wait for ever."""
+    place = urllib.parse.urlsplit(address)
+    if place.scheme not in ("tcp", "tls"):
+        raise ValueError("it has to begin with tcp:// or tls://")
+    at = (place.hostname or "", place.port or 0)
+    with socket.create_connection(at, timeout=ANSWER_S) as scheduler:
+        if place.scheme == "tcp" and not scheduler.recv(1):  # it speaks first, a web server never
+            raise ValueError("it hangs up")
 
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class _Clock:
-    """Seconds that a job has taken over all of its sittings, kept in a file."""
+    """Seconds that a job has taken over all of its sittings, noted in a file as they pass."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, every: float) -> None:
+        self.path, self.every, self.over = path, every, threading.Event()
         try:
             self.before = float(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -253,27 +354,33 @@ class _Clock:
 
     def __enter__(self) -> None:
         self.begun = time.perf_counter()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def __exit__(self, *_: object) -> None:
-        self.note()
+        self.over.set()
+        self.thread.join()
+        self._note()
 
-    def note(self) -> None:
-        """Bring the total up to date."""
+    def _run(self) -> None:
+        while not self.over.wait(self.every):
+            self._note()
+
+    def _note(self) -> None:
         self.total = self.before + time.perf_counter() - self.begun
         with contextlib.suppress(OSError):
-            self.path.write_text(str(self.total), encoding="utf-8")
+            atomic.replace(self.path, str(self.total).encode())
 
 
 @contextlib.contextmanager
 def _bar(job: Job, n_units: int, n_waiting: int, means: Means) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
-    alone = not means.cluster and (means.n_workers == 1 or n_waiting <= 1)
     with tqdm(
         total=n_units,
         initial=n_units - n_waiting,
         desc=job.name,
         unit="unit",
-        disable=not means.progress or alone,
+        disable=not means.progress or _in_process(means, n_waiting),
     ) as bar:
         yield bar

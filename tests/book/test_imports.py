@@ -23,7 +23,7 @@ LAYERS = (
     {"records"},
     {"experiments", "bench"},
     {"claims"},
-    {"environment", "overrides", "cli", "__main__"},
+    {"environment", "overrides", "records_import", "wheels", "cli", "__main__"},
 )
 """What a module imports stands in an earlier layer or in its own. A new module goes in here."""
 
@@ -32,7 +32,10 @@ DRAWING = {"figures", "widgets"}
 
 DRAWABLE = {name for layer in LAYERS[:8] for name in layer}
 
-HEAVY = ("matplotlib", "scipy", "triton", "numba", "music21", "dask", "distributed", "IPython")
+HEAVY = (
+    *("matplotlib", "scipy", "triton", "numba", "jax"),
+    *("music21", "dask", "distributed", "IPython"),
+)
 JUPYTER = ("ipywidgets", "anywidget", "ipykernel", "nbformat", "jupyter_core", "pytest", "sympy")
 
 LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
