@@ -414,9 +414,13 @@ def test_the_exponents_of_the_chaotic_lstm():
     chaos = (first > 0).double()
     assert ((found[:, 0] - first).abs() < 0.01 + 0.01 * chaos).all()
     assert ((found.sum(1) - total).abs() < 0.05).all()
-    at_one = found[s == 1][0]
+    # Over 20,000 steps the last exponent of one chaotic orbit varies by 0.009 from start to start.
+    starts = HALF + 0.01 * torch.randn(32, 4, generator=torch.Generator().manual_seed(0)).double()
+    at_one = lyapunov_exponents(
+        LSTM, torch.ones(32, 1).double(), starts, burn_in=2000, n_steps=20_000
+    ).mean(0)
     torch.testing.assert_close(
-        at_one, torch.tensor([0.170, -0.384, -1.679, -4.623]).double(), rtol=0, atol=0.02
+        at_one, torch.tensor([0.170, -0.384, -1.679, -4.623]).double(), rtol=0, atol=0.005
     )
     single = lyapunov_exponents(
         LSTM, s[:, None].float(), HALF.float(), burn_in=2000, n_steps=20_000, n_exponents=1

@@ -37,6 +37,20 @@ def logistic(x: Any) -> Any:
     raise NotImplementedError("only compiled code can call this")
 
 
+def tanh_parts(x: Any) -> Any:
+    """Numerator and denominator of ``tanh(x)``, the latter in 1..2.
+
+    Divisions cost most of an evaluation, so a formula of several such fractions does well to
+    divide once.
+    """
+    raise NotImplementedError("only compiled code can call this")
+
+
+def logistic_parts(x: Any) -> Any:
+    """Numerator and denominator of ``1 / (1 + exp(-x))``, the latter in 1..2."""
+    raise NotImplementedError("only compiled code can call this")
+
+
 @intrinsic
 def _as_integer(typing: Any, x: Any) -> Any:
     """The bits of a float as an integer of the same width."""
@@ -119,7 +133,7 @@ def _(x: Any) -> Callable[[Any], Any]:
     return impl
 
 
-@overload(tanh, jit_options=_OPTIONS)
+@overload(tanh_parts, jit_options=_OPTIONS)
 def _(x: Any) -> Callable[[Any], Any]:
     number = np.float32 if x == types.float32 else np.float64
     two, one = number(2), number(1)
@@ -130,13 +144,12 @@ def _(x: Any) -> Callable[[Any], Any]:
         u = lowest if u < lowest else u
         p, scale = _expm1_parts(u)
         e = p + (scale - one)
-        t = e / (two + e)
-        return math.copysign(t, x)
+        return math.copysign(e, x), two + e
 
     return impl
 
 
-@overload(logistic, jit_options=_OPTIONS)
+@overload(logistic_parts, jit_options=_OPTIONS)
 def _(x: Any) -> Callable[[Any], Any]:
     number = np.float32 if x == types.float32 else np.float64
     zero, one = number(0), number(1)
@@ -148,6 +161,24 @@ def _(x: Any) -> Callable[[Any], Any]:
         p, scale = _expm1_parts(u)
         e = p + scale
         top = e if x < zero else one
-        return zero if x < lowest else top / (one + e)
+        return zero if x < lowest else top, one + e
+
+    return impl
+
+
+@overload(tanh, jit_options=_OPTIONS)
+def _(x: Any) -> Callable[[Any], Any]:
+    def impl(x: Any) -> Any:
+        numerator, denominator = tanh_parts(x)
+        return numerator / denominator
+
+    return impl
+
+
+@overload(logistic, jit_options=_OPTIONS)
+def _(x: Any) -> Callable[[Any], Any]:
+    def impl(x: Any) -> Any:
+        numerator, denominator = logistic_parts(x)
+        return numerator / denominator
 
     return impl

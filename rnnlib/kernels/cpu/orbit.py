@@ -19,7 +19,7 @@ from numba import njit
 from torch import Tensor
 
 from rnnlib.kernels.backends import empty
-from rnnlib.kernels.cpu.elementary import logistic, tanh
+from rnnlib.kernels.cpu.elementary import logistic, logistic_parts, tanh, tanh_parts
 
 _OPTIONS: dict[str, Any] = {
     "cache": True,
@@ -194,13 +194,36 @@ def _lstm(weights: Any, p: Any, z: Any) -> None:
     i11, i12, i21, i22, f11, f12, f21, f22, g11, g12, g21, g22, o11, o12, o21, o22 = weights
     n = _LANES
     for j in range(n):
-        s, h1, h2 = p[j], z[j], z[n + j]
-        i1, i2 = logistic(s * (i11 * h1 + i12 * h2)), logistic(s * (i21 * h1 + i22 * h2))
-        f1, f2 = logistic(s * (f11 * h1 + f12 * h2)), logistic(s * (f21 * h1 + f22 * h2))
-        g1, g2 = tanh(s * (g11 * h1 + g12 * h2)), tanh(s * (g21 * h1 + g22 * h2))
-        o1, o2 = logistic(s * (o11 * h1 + o12 * h2)), logistic(s * (o21 * h1 + o22 * h2))
-        c1, c2 = f1 * z[2 * n + j] + i1 * g1, f2 * z[3 * n + j] + i2 * g2
-        z[j], z[n + j], z[2 * n + j], z[3 * n + j] = o1 * tanh(c1), o2 * tanh(c2), c1, c2
+        s, h1, h2, c1, c2 = p[j], z[j], z[n + j], z[2 * n + j], z[3 * n + j]
+        h, c1 = _forward(i11, i12, f11, f12, g11, g12, o11, o12, s, h1, h2, c1)
+        z[n + j], c2 = _forward(i21, i22, f21, f22, g21, g22, o21, o22, s, h1, h2, c2)
+        z[j], z[2 * n + j], z[3 * n + j] = h, c1, c2
+
+
+@njit(forceinline=True, **_OPTIONS)
+def _forward(
+    i1: Any,
+    i2: Any,
+    f1: Any,
+    f2: Any,
+    g1: Any,
+    g2: Any,
+    o1: Any,
+    o2: Any,
+    s: Any,
+    h1: Any,
+    h2: Any,
+    c: Any,
+) -> Any:
+    """``h'`` and ``c'`` of one unit, with two divisions instead of five."""
+    i_n, i_d = logistic_parts(s * (i1 * h1 + i2 * h2))
+    f_n, f_d = logistic_parts(s * (f1 * h1 + f2 * h2))
+    g_n, g_d = tanh_parts(s * (g1 * h1 + g2 * h2))
+    o_n, o_d = logistic_parts(s * (o1 * h1 + o2 * h2))
+    both = i_d * g_d
+    c = (f_n * c * both + i_n * g_n * f_d) / (f_d * both)
+    t_n, t_d = tanh_parts(c)
+    return (o_n * t_n) / (o_d * t_d), c
 
 
 @njit(**_OPTIONS)

@@ -25,10 +25,13 @@ from rnnlib.kernels.backends import interpreted
 from rnnlib.kernels.elman import Backward, Problem, Seen, Watch
 
 ROWS = 16
-"""Sequences of a tile, the fewest that ``tl.dot`` takes everywhere."""
+"""Sequences of a tile: the fewest that ``tl.dot`` takes in every Triton 3."""
 
 LARGEST = 128
 """Most units, and most inputs, that the kernels take."""
+
+# Of so many inputs a program can keep the gradients; further programs see to the others.
+_BLOCK_INPUTS = 64
 
 _PRECISION = tl.constexpr("ieee")
 
@@ -52,11 +55,10 @@ def forward(p: Problem, keep: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
             p.W_in.mT.contiguous(),
             p.b.contiguous(),
             p.initial.contiguous(),
-            p.lengths,
+            _lengths(p),
             states,
             outputs,
             **_described(p),
-            LAST=p.last,
         )
     if not p.last:
         outputs = (outputs if pre else states[:, 1:]).permute(0, 2, 1, 3)
@@ -71,18 +73,17 @@ def backward(
         return elman_torch.backward(p, kept, grad, want_inputs=want_inputs, watch=watch)
     R, B, _, H = p.sizes
     n_inputs = p.W_in.shape[2]
-    tiles = triton.cdiv(B, ROWS)
-    # The rows of W_rec, W_in and b as one row each: one array to add up.
-    d_weights = p.W_rec.new_empty(R, tiles, H, H + n_inputs + 1)
+    if p.last:
+        grad = grad[:, :, None]
+    way_back = (kept[0], p.W_rec.contiguous(), grad, _lengths(p))
+    described = _described(p) | dict(zip(("g_r", "g_b", "g_t", "g_h"), grad.stride(), strict=True))
+    described["INPUTS"] = min(described["INPUTS"], _BLOCK_INPUTS)
+    # W_rec, W_in and b side by side, so that there is one array to add up.
+    d_weights = p.W_rec.new_empty(R, described["tiles"], H, H + n_inputs + 1)
     d_initial = p.W_rec.new_empty(R, B, H)
     want_inputs = want_inputs and p.inputs.is_floating_point()
     d_inputs = p.W_rec.new_zeros(p.inputs.shape) if want_inputs else None
     seen = watch.blank(p) if watch else None
-    if p.last:
-        grad = grad[:, :, None]
-    way_back = (kept[0], p.W_rec.contiguous(), grad, p.lengths)
-    described = _described(p) | dict(zip(("g_r", "g_b", "g_t", "g_h"), grad.stride(), strict=True))
-    described["INPUTS"] = min(described["INPUTS"], 64)
     with torch.cuda.device_of(p.W_rec):
         _gradients[(*_grid(p), triton.cdiv(n_inputs, described["INPUTS"]))](
             *way_back,
@@ -94,7 +95,6 @@ def backward(
             seen.norms if seen else None,
             seen.carried if seen else None,
             **described,
-            LAST=p.last,
         )
         d_rec, d_in, d_b = _total(d_weights).split((H, n_inputs, 1), dim=-1)
         if watch and seen:
@@ -109,16 +109,14 @@ def _weighed(
     p: Problem, watch: Watch, seen: Seen, way_back: tuple[Any, ...], described: dict[str, Any]
 ) -> Seen:
     """Omega and its derivative, from ``seen`` whose norms are still squares."""
-    R, B, _, H = p.sizes
+    R, _, _, H = p.sizes
     m2, n2 = seen.norms[..., 1:], seen.carried
     largest = m2.flip(-1).cummax(-1).values.flip(-1)
     omega_k, factor, alive = watch.weigh(m2, n2, largest, p.W_rec.dtype)
-    tiles = triton.cdiv(B, ROWS)
-    sums = seen.omega.new_empty(R, tiles, 2)
-    gradient = p.W_rec.new_empty(R, tiles, H, H)
-    _omega[_grid(p)](
-        *way_back, omega_k, alive.double(), factor, sums, gradient, **described, LAST=p.last
-    )
+    weighed = (each.double().contiguous() for each in (omega_k, alive, factor))
+    sums = seen.omega.new_empty(R, described["tiles"], 2)
+    gradient = p.W_rec.new_empty(R, described["tiles"], H, H)
+    _omega[_grid(p)](*way_back, *weighed, sums, gradient, **described)
     omega, active = _total(sums).unbind(-1)
     divisor = active.clamp_min(1)
     return seen._replace(
@@ -155,6 +153,10 @@ def _grid(p: Problem) -> tuple[int]:
     return (R * triton.cdiv(B, ROWS),)
 
 
+def _lengths(p: Problem) -> Tensor | None:
+    return None if p.lengths is None else p.lengths.contiguous()
+
+
 def _described(p: Problem) -> dict[str, Any]:
     """Sizes, strides and choices, which all passes over the steps take."""
     _, B, T, H = p.sizes
@@ -167,10 +169,11 @@ def _described(p: Problem) -> dict[str, Any]:
         "NONLINEARITY": p.nonlinearity,
         "PRE": p.parametrisation == "preactivation",
         "SYMBOLS": symbols,
+        "LAST": p.last,
         "ROWS": ROWS,
         "UNITS": units,
         "INPUTS": _padded(p.W_in.shape[2]),
-        "num_warps": units // 16,
+        "num_warps": units // 16,  # a thread for every eight numbers of a tile
         "num_stages": 2,
         "enable_fp_fusion": True,
     }
@@ -181,7 +184,7 @@ def _total(parts: Tensor) -> Tensor:
     R, tiles = parts.shape[:2]
     if tiles == 1:
         return parts[:, 0]
-    total = torch.empty_like(parts[:, 0])
+    total = parts.new_empty(R, *parts.shape[2:])
     n = total[0].numel()
     _add_tiles[(R, triton.cdiv(n, 256))](parts, total, tiles, n, BLOCK=256)
     return total
@@ -224,10 +227,10 @@ def _length(lengths: tl.tensor, r: tl.tensor, T: tl.tensor) -> tl.tensor:
     return T if lengths is None else tl.load(lengths + r).to(tl.int32)
 
 
-# Two things to know about the sums below. Units and sequences that only fill up a tile are masked
-# after each product, since zero times a state that has exploded is not zero. And the product with
-# the state must not be folded into a sum with the drive, which the mask prevents: a sum that
-# starts with the drive waits for it with both factors in registers, twice as many as there are.
+# Units and sequences that only fill up a tile are masked after each product, since zero times a
+# state that has exploded is not zero. The mask also keeps the compiler from starting the sum with
+# what is added to it: such a sum waits, with both factors in registers, and there are too few (64
+# units: 123 registers a thread as it is, and more than the 255 there are the other way).
 
 
 @triton.jit
@@ -256,7 +259,7 @@ def _drive(
     return drive + bias
 
 
-@triton.jit(do_not_specialize=["T"])
+@triton.jit(do_not_specialize=["T", "u_r"])
 def _forward(
     inputs: tl.tensor,
     W_rec: tl.tensor,
@@ -364,7 +367,7 @@ def _square_norm(error: tl.tensor) -> tl.tensor:
     return tl.sum(e * e, 1)
 
 
-@triton.jit(do_not_specialize=["T"])
+@triton.jit(do_not_specialize=["T", "u_r", "g_r"])
 def _gradients(
     states: tl.tensor,
     W_rec: tl.tensor,
@@ -465,7 +468,7 @@ def _gradients(
     tl.store(d_weights + H + I, tl.sum(d_b, 0)[:, None], mask=units[:, None] < H)
 
 
-@triton.jit(do_not_specialize=["T"])
+@triton.jit(do_not_specialize=["T", "u_r", "g_r"])
 def _omega(
     states: tl.tensor,
     W_rec: tl.tensor,
