@@ -230,7 +230,7 @@ def _length(lengths: tl.tensor, r: tl.tensor, T: tl.tensor) -> tl.tensor:
 # Units and sequences that only fill up a tile are masked after each product, since zero times a
 # state that has exploded is not zero. The mask also keeps the compiler from starting the sum with
 # what is added to it: such a sum waits, with both factors in registers, and there are too few (64
-# units: 123 registers a thread as it is, and more than the 255 there are the other way).
+# units: about 120 a thread as it is, and more than the 255 there are the other way).
 
 
 @triton.jit
@@ -304,7 +304,7 @@ def _forward(
     else:
         filled = (i[:, None] < I) & (units[None, :] < H)
         w_in = tl.load(W_in + i[:, None] * H + units[None, :], mask=filled, other=0.0)
-        inputs += r * u_r + rows[:, None] * u_b + i[None, :] * u_i
+        inputs += r * u_r + rows[:, None] * u_b + i[None, :].to(tl.int64) * u_i
         known = (rows[:, None] < B) & (i[None, :] < I)
     length = _length(lengths, r, T)
     step = B * H
@@ -421,8 +421,8 @@ def _gradients(
     if SYMBOLS:
         inputs += r * u_r + rows * u_b
     else:
-        inputs += r * u_r + rows[:, None] * u_b + i[None, :] * u_i
-    grad += r * g_r + rows[:, None] * g_b + units[None, :] * g_h
+        inputs += r * u_r + rows[:, None] * u_b + i[None, :].to(tl.int64) * u_i
+    grad += r * g_r + rows[:, None] * g_b + units[None, :].to(tl.int64) * g_h
     at = rows[:, None] * H + units[None, :]
     step = B * H
     length = _length(lengths, r, T)
@@ -508,7 +508,7 @@ def _omega(
     inside = there[:, None] & (units[None, :] < H)
     square = (units[:, None] < H) & (units[None, :] < H)
     w = tl.load(W_rec + (r * H + units[:, None]) * H + units[None, :], mask=square, other=0.0)
-    grad += r * g_r + rows[:, None] * g_b + units[None, :] * g_h
+    grad += r * g_r + rows[:, None] * g_b + units[None, :].to(tl.int64) * g_h
     step = B * H
     length = _length(lengths, r, T)
     states += (r * (T + 1) + length) * step + rows[:, None] * H + units[None, :]
