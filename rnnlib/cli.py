@@ -21,7 +21,7 @@ from rnnlib.claims.claim import Row, Verdict, duration, evaluate
 from rnnlib.environment import check_device, describe
 from rnnlib.experiments.jobs import Job
 from rnnlib.experiments.plan import Estimate, estimate, quantity, seconds_of
-from rnnlib.experiments.runner import UNFINISHED, Means, WorkersLost, forget
+from rnnlib.experiments.runner import UNFINISHED, Means, WorkersLost, check_cluster, forget
 from rnnlib.experiments.runner import run as execute
 from rnnlib.overrides import assignments, override, parse_seeds, selections
 from rnnlib.records import SCALES, Record, RecordError, Records, default_folder, write
@@ -81,6 +81,8 @@ def run(
     at_least("workers", workers, 0)
     means = Means(device=device, workers=workers, cluster=cluster, every=seconds_of("every", every))
     deadline = Deadline(seconds_of("budget", budget) if budget else math.inf)
+    if cluster:
+        check_cluster(cluster)
     if missing:
         for given, what in ((name, "NAME"), (seeds, "--seeds"), (changes, "--set")):
             if given:

@@ -103,7 +103,9 @@ def seconds_of(name: str, text: str) -> float:
 def quantity(number: float, unit: str) -> str:
     """``3.2e12`` and "FLOP" as ``3.2 TFLOP``; bytes in powers of 1024."""
     step = 1024.0 if unit == "B" else 1000.0
-    kilo = ("", "Ki", "Mi", "Gi", "Ti", "Pi") if unit == "B" else ("", "k", "M", "G", "T", "P")
+    kilo = ["", "k", "M", "G", "T", "P", "E"]
+    if unit == "B":
+        kilo = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]
     for prefix in kilo:
         if abs(number) < step or prefix == kilo[-1]:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import math
 import multiprocessing
@@ -92,7 +93,7 @@ def run(job: Job, folder: Path, means: Means, deadline: Deadline | None = None) 
     place = _place(job, folder, means)
     with _alone_in(place, job, folder):
         place.mkdir(exist_ok=True)
-        for left_by_a_kill in place.glob(".*.tmp"):
+        for left_by_a_kill in (*place.glob(".*.tmp"), *place.glob("sitting-*")):
             left_by_a_kill.unlink(missing_ok=True)
         parts = [_kept(place / f"unit-{i}.done") for i in range(len(job.units))]
         waiting = [i for i, part in enumerate(parts) if part is None]
@@ -186,8 +187,6 @@ def _run_units(
         finally:
             torch.set_num_threads(threads)
         return
-    for old in place.glob("sitting-*"):
-        old.unlink(missing_ok=True)
     sitting = place / f"sitting-{uuid.uuid4().hex}"  # workers go on for as long as it is there
     sitting.touch()
     remaining, losses, code = set(waiting), 0, code_digest()
@@ -200,8 +199,7 @@ def _run_units(
                     ): i
                     for i in sorted(remaining)
                 }
-                for future in _as_they_come(set(futures), deadline, sitting):
-                    part = future.result()
+                for future, part in _as_they_come(set(futures), deadline, sitting):
                     remaining.remove(futures[future])
                     losses = 0
                     yield futures[future], part
@@ -223,8 +221,8 @@ def _run_units(
 
 def _as_they_come(
     pending: set[Future[Any]], deadline: Deadline, sitting: Path
-) -> Iterator[Future[Any]]:
-    """Futures as they are done. When time is up the workers are told, and save what they have."""
+) -> Iterator[tuple[Future[Any], list[dict[str, Any]]]]:
+    """What comes of the futures. When time is up the workers are told, and save what they have."""
     stopped, out_of_reach = False, math.inf
     while pending:
         done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -233,10 +231,10 @@ def _as_they_come(
                 if not deadline():
                     raise WorkersLost("the cluster was lost; what its workers had saved is kept")
                 stopped = True
-            elif isinstance(future.exception(), Stopped):
+            elif (part := future.result()) is None:
                 stopped = True
             else:
-                yield future
+                yield future, part
         if deadline():
             sitting.unlink(missing_ok=True)
             out_of_reach = min(out_of_reach, time.monotonic() + GRACE_S)
@@ -249,8 +247,8 @@ def _as_they_come(
 
 def _in_worker(
     unit: Unit, path: Path, every: float, sitting: Path, code: str
-) -> list[dict[str, Any]]:
-    """Run a unit in a process of its own, with one torch thread.
+) -> list[dict[str, Any]] | None:
+    """Run a unit in a process of its own, with one torch thread; None if it was stopped.
 
     On another machine that does not share the folder there is nothing to save to.
     """
@@ -270,8 +268,11 @@ def _in_worker(
         return over
 
     if stop():
-        raise Stopped
-    return unit.work(survival=Survival(path, every=every, stop=stop), progress="")
+        return None
+    try:
+        return unit.work(survival=Survival(path, every=every, stop=stop), progress="")
+    except Stopped:
+        return None
 
 
 def _in_process(means: Means, n_units: int) -> bool:
@@ -290,40 +291,40 @@ def _executor(means: Means, n_units: int) -> Iterator[Executor]:
         yield pool
 
 
-@contextlib.contextmanager
-def _dask(address: str) -> Iterator[Executor]:
-    """The executor of a Dask cluster, which begins anew elsewhere what a lost worker was at.
+def check_cluster(address: str) -> None:
+    """Accept the address of a Dask scheduler that answers.
+
+    A client of Dask that finds another server there can wait for ever.
 
     Raises:
-        ArgumentError: without Dask, or if nothing answers at the address.
+        ArgumentError: without Dask, or if nothing or something else answers at the address.
     """
+    if importlib.util.find_spec("distributed") is None:
+        raise ArgumentError('cluster needs Dask: pip install "rnnlib[cluster]"')
     try:
-        from distributed import Client, KilledWorker
-    except ImportError:
-        message = 'cluster needs Dask: pip install "rnnlib[cluster]"'
-        raise ArgumentError(message) from None
-    try:
-        _greet(address)
-        client = Client(address, timeout=ANSWER_S, set_as_default=False)
+        place = urllib.parse.urlsplit(address)
+        if place.scheme not in ("tcp", "tls"):
+            raise ValueError("it has to begin with tcp:// or tls://")
+        at = (place.hostname or "", place.port or 0)
+        with socket.create_connection(at, timeout=ANSWER_S) as scheduler:
+            if place.scheme == "tcp" and not scheduler.recv(1):  # it speaks first; the web waits
+                raise ValueError("it hangs up")
     except (OSError, ValueError) as error:
         message = f"cluster must be the address of a Dask scheduler, got {address!r}: {error}"
         raise ArgumentError(message) from None
+
+
+@contextlib.contextmanager
+def _dask(address: str) -> Iterator[Executor]:
+    """The executor of a Dask cluster, which begins anew elsewhere what a lost worker was at."""
+    check_cluster(address)
+    from distributed import Client, KilledWorker
+
     try:
-        with client:
+        with Client(address, timeout=ANSWER_S, set_as_default=False) as client:
             yield client.get_executor(pure=False)
     except KilledWorker as error:
         raise WorkersLost(f"{error}; what was saved is kept") from None
-
-
-def _greet(address: str) -> None:
-    """Make sure that a scheduler answers: a client that finds another server can wait for ever."""
-    place = urllib.parse.urlsplit(address)
-    if place.scheme not in ("tcp", "tls"):
-        raise ValueError("it has to begin with tcp:// or tls://")
-    at = (place.hostname or "", place.port or 0)
-    with socket.create_connection(at, timeout=ANSWER_S) as scheduler:
-        if place.scheme == "tcp" and not scheduler.recv(1):  # it speaks first, a web server never
-            raise ValueError("it hangs up")
 
 
 def _start_worker() -> None:
