@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from rnnlib.checks import ArgumentError
 from rnnlib import experiments
+from rnnlib.checks import ArgumentError
 from rnnlib.experiments import temporal_order
 from rnnlib.experiments.temporal_order import PLAIN, SETTINGS, Cell, Reading
 from rnnlib.tasks.synthetic import TemporalOrder
