@@ -241,6 +241,8 @@ def _as_they_come(
         if time.monotonic() > out_of_reach:
             for future in pending:
                 future.cancel()
+            stopped = True
+            break
     if stopped:
         raise Stopped
 
