@@ -39,7 +39,7 @@ def check_threads(threads: int) -> int:
 
 @contextlib.contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """Hold this process to ``threads`` cores, and torch and numba to as many threads.
+    """Hold this process to ``threads`` cores, and torch to as many threads.
 
     A library that a peer brings along, such as XLA, starts its own threads; it has no more cores
     for them than the rest.
@@ -52,10 +52,6 @@ def pinned(threads: int) -> Iterator[None]:
     torch.set_num_threads(threads)
     if allowed:
         os.sched_setaffinity(0, allowed[-threads:])
-    if not backends.missing("numba"):
-        import numba
-
-        numba.set_num_threads(min(threads, numba.get_num_threads()))
     try:
         yield
     finally:
