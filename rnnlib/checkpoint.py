@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import torch
 
 from rnnlib import atomic
+from rnnlib.progress import TELL_S, Report, Standing
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +49,14 @@ class CheckpointError(ValueError):
 
 
 class Survival:
-    """Saves the state of one run and stops it in time.
+    """Saves the state of one run, stops it in time, and says how far it is.
 
     Args:
         path: file of the checkpoint; the one before it lies beside it as ``path.1``. None: nothing
             is saved, and there is nothing to go on from.
         every: seconds between checkpoints.
         stop: asked whether to stop now; see `Deadline`.
+        report: told every half second how far the run is.
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class Survival:
         *,
         every: float = 60.0,
         stop: Callable[[], bool] = lambda: False,
+        report: Report | None = None,
     ) -> None:
-        self.path, self.every, self.stop = path, every, stop
+        self.path, self.every, self.stop, self.report = path, every, stop, report
         self._saved_at = time.monotonic()
+        self._told_at = -math.inf
 
     def restore(self) -> dict[str, Any] | None:
         """Return the newest state that can be read, or None to start from the beginning.
@@ -84,6 +88,12 @@ class Survival:
                 os.replace(path, aside)
                 log.warning("%s; set aside as %s", error, aside.name)
         return None
+
+    def tell(self, standing: Callable[[], Standing], *, now: bool = False) -> None:
+        """Report if it is time to, or ``now``; ``standing`` is asked for only then."""
+        if self.report is not None and (now or time.monotonic() - self._told_at >= TELL_S):
+            self.report(standing())
+            self._told_at = time.monotonic()
 
     def pause(self, state: Callable[[], dict[str, Any]]) -> None:
         """Save if it is time to, and stop if it is time to; called where the state is whole.

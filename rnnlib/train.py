@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from rnnlib.checkpoint import Stateful, Survival
 from rnnlib.checks import ArgumentError, at_least, shape
 from rnnlib.gradients import clip_norm
 from rnnlib.models import Elman
+from rnnlib.progress import Standing
 
 Objective = Callable[[Elman, int, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
 """``(model, step, replicas, carry) -> (losses, carry)``: the loss of each replica still training.
@@ -91,7 +92,6 @@ def train(
     watch: Watch | None = None,
     survival: Survival | None = None,
     parts: Sequence[Stateful] = (),
-    progress: str = "",
 ) -> History:
     """Train every replica of ``model`` in place by SGD with norm clipping (algorithm 1).
 
@@ -112,7 +112,6 @@ def train(
         survival: saves the state between updates and gives it back after a restart, so that the
             rest of the run is bit for bit that of an unbroken one. Without: nothing is saved.
         parts: what else has a state that the run depends on: data streams, the check.
-        progress: a label for a tqdm bar; empty for none.
 
     Returns:
         the way each replica left and what norms it met.
@@ -152,7 +151,13 @@ def train(
             "parts": [part.state_dict() for part in parts],
         }
 
-    for step in _steps(done + 1, n_updates, progress):
+    step, losses = done, torch.full((n_replicas,), math.nan)
+
+    def standing() -> Standing:
+        loss = float(losses.detach().median()) if len(replicas) else math.nan
+        return Standing(step, n_updates, loss, int(history.finished.sum()), n_replicas)
+
+    for step in range(done + 1, n_updates + 1):
         losses, carry = objective(work, step, replicas, carry)
         parameters = list(work.parameters())
         grads = torch.autograd.grad(losses.sum(), parameters)
@@ -176,7 +181,9 @@ def train(
         if not len(replicas):
             break
 
+        survival.tell(standing)
         survival.pause(state)
+    survival.tell(standing, now=True)
     if len(replicas):
         model.put_(replicas.to(device), work)
     return history
@@ -207,12 +214,3 @@ def _per_replica(name: str, value: float | Tensor, model: Elman, *, finite: bool
         accepted = "finite numbers > 0" if finite else "numbers > 0 (inf for no clipping)"
         raise ArgumentError(f"{name} must hold {accepted}, got {values[~good][0].item()}")
     return values
-
-
-def _steps(first: int, last: int, progress: str) -> Iterable[int]:
-    steps = range(first, last + 1)
-    if not progress:
-        return steps
-    from tqdm.auto import tqdm
-
-    return tqdm(steps, desc=progress, initial=first - 1, total=last, unit="update", mininterval=0.5)

@@ -48,7 +48,7 @@ class Work:
     settings: Settings
     part: Part
 
-    def __call__(self, *, survival, progress):
+    def __call__(self, *, survival):
         toy.ran.append((self.settings.scale, self.part.name))
         while self.part.name in toy.endless:
             survival.pause(dict)
@@ -378,7 +378,7 @@ def test_a_sweep_goes_on_with_the_job_in_which_it_was_stopped(rnnlib, tmp_path):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_stops_a_run_in_order(rnnlib, monkeypatch, name):
-    def asked(self, *, survival, progress):
+    def asked(self, *, survival):
         signal.raise_signal(getattr(signal, name))
         survival.pause(dict)
         raise AssertionError("it went on")

@@ -70,6 +70,15 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
             shutil.copyfile(source, target)
 
 
+def copy_records(app: Sphinx, error: Exception | None) -> None:
+    """Put the records where the pages' links to them lead."""
+    if error is None and app.builder.format == "html":
+        for path in (repository.ROOT / "book" / "records").glob("*.json"):
+            target = Path(app.outdir) / "book" / "records" / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect everything; the order of the handlers below is the order of a build."""
     progress.report_during_build()
@@ -80,4 +89,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("missing-reference", claim_role.resolve)
     app.connect("html-page-context", drop_thebe, priority=900)  # after the theme's own handlers
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", copy_records)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from rnnlib.checks import ArgumentError
 from rnnlib.claims import PAPERS, papers
 from rnnlib.claims.claim import Row, Verdict, evaluate
+from rnnlib.claims.sources import link
 from rnnlib.records import Records
 
 BEGIN, END = "<!-- ledger summary: begin -->", "<!-- ledger summary: end -->"
@@ -223,6 +224,8 @@ def _details(row: Row) -> str:
     reduced = dict.fromkeys(record.reduced for record in row.records if record.reduced)
     if reduced:
         parts.append(f"<p><strong>Reduced:</strong> {inline('; '.join(reduced))}</p>")
+    if row.records:
+        parts.append(f"<p>From {', '.join(link(record) for record in row.records)}.</p>")
     if claim.experiment:
         parts.append(f"<p>To run it: <code>rnnlib run {claim.experiment} --scale paper</code></p>")
     if not parts:

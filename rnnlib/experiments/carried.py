@@ -55,7 +55,6 @@ def fit(
     threshold: float | Tensor,
     orders: Sequence[torch.Generator],
     survival: Survival | None = None,
-    progress: str = "",
 ) -> list[Outcome]:
     """Train every replica and report each at its own best epoch.
 
@@ -72,7 +71,6 @@ def fit(
         learning_rate, threshold: one number, or one for each replica ``(R,)``.
         orders: a generator for each replica; replicas to be paired get equal seeds.
         survival: saves the state between updates; see `rnnlib.train.train`.
-        progress: a label for a tqdm bar; empty for none.
 
     Raises:
         ArgumentError: for no pieces, an empty piece, a chunk below 1, no epochs, or too few or
@@ -115,7 +113,6 @@ def fit(
         check_every=len(chunks),
         survival=survival,
         parts=(chunks, best),
-        progress=progress,
     )
     train_loss = nats_per_step(best.model, loss, train_pieces)
     test_loss = nats_per_step(best.model, loss, test_pieces)

@@ -183,7 +183,7 @@ class _Group:
     arms: tuple[_Arm, ...]
     device: str
 
-    def __call__(self, *, survival: Survival, progress: str) -> list[dict[str, Any]]:
+    def __call__(self, *, survival: Survival) -> list[dict[str, Any]]:
         settings, arms = self.settings, self.arms
         corpus = text.load(self.name)
         n_symbols = len(corpus.alphabet)
@@ -214,6 +214,5 @@ class _Group:
             ),
             orders=[torch.Generator().manual_seed(10_000 + a.seed) for a in arms],
             survival=survival,
-            progress=progress,
         )
         return [dataclasses.asdict(outcome) for outcome in outcomes]

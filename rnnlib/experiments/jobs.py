@@ -28,7 +28,7 @@ bits of the results, are the same on every card.
 class Work(Protocol):
     """Trains a stack of replicas; returns plain data, the same whenever it is run again."""
 
-    def __call__(self, *, survival: Survival, progress: str) -> list[dict[str, Any]]: ...
+    def __call__(self, *, survival: Survival) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ class _Group:
     def arms(self) -> list[tuple[float | None, int]]:
         return [(threshold, seed) for threshold in self.settings.thresholds for seed in self.seeds]
 
-    def __call__(self, *, survival: Survival, progress: str) -> list[dict[str, Any]]:
+    def __call__(self, *, survival: Survival) -> list[dict[str, Any]]:
         settings, arms = self.settings, self.arms
         rolls = music.load(self.name)
         model = Elman(88, settings.hidden_size, 88, replicas=len(arms))
@@ -185,6 +185,5 @@ class _Group:
             threshold=torch.tensor([math.inf if t is None else t for t, _ in arms]),
             orders=[torch.Generator().manual_seed(10_000 + seed) for _, seed in arms],
             survival=survival,
-            progress=progress,
         )
         return [dataclasses.asdict(outcome) for outcome in outcomes]

@@ -76,7 +76,7 @@ def seconds_an_update(unit: Unit, seconds: float) -> float:
     torch.set_num_threads(1)
     begun = time.perf_counter()
     try:
-        unit.work(survival=Survival(stop=enough), progress="")
+        unit.work(survival=Survival(stop=enough))
     except Stopped:
         pass
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import logging
 import math
@@ -15,7 +16,7 @@ import threading
 import time
 import urllib.parse
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from rnnlib import atomic, checkpoint, records
 from rnnlib.checkpoint import Deadline, Stopped, Survival
 from rnnlib.checks import ArgumentError
 from rnnlib.experiments.jobs import Job, Unit, code_digest
+from rnnlib.progress import Bar, noted, noting
 from rnnlib.provenance import usable_cores
 from rnnlib.records import Record
 
@@ -98,12 +100,16 @@ def run(job: Job, folder: Path, means: Means, deadline: Deadline | None = None) 
         parts = [_kept(place / f"unit-{i}.done") for i in range(len(job.units))]
         waiting = [i for i, part in enumerate(parts) if part is None]
         spent = _Clock(place / "seconds", min(means.every, 60.0))
-        found = contextlib.closing(_run_units(job, waiting, place, means, deadline))
-        with _bar(job, len(parts), len(waiting), means) as bar, spent, found as units:
-            for i, part in units:
-                parts[i] = part
-                _keep(part, place / f"unit-{i}")
-                bar.update()
+        updates = {i: unit.n_updates for i, unit in enumerate(job.units)}
+        with Bar(job.name, updates, shown=means.progress) as bar, spent:
+            for i in set(updates) - set(waiting):
+                bar.end(i, noted(_note(place, i)))
+            found = contextlib.closing(_run_units(job, waiting, place, means, deadline, bar))
+            with found as units:
+                for i, part in units:
+                    parts[i] = part
+                    _keep(part, place / f"unit-{i}")
+                    bar.end(i, noted(_note(place, i)))
         record = records.make(
             job.experiment,
             job.scale,
@@ -153,6 +159,11 @@ def _alone_in(place: Path, job: Job, folder: Path) -> Iterator[Path]:
         yield path
 
 
+def _note(place: Path, unit: int) -> Path:
+    """Where a unit says how far it is."""
+    return place / f"unit-{unit}.note"
+
+
 def _kept(path: Path) -> Any:
     """What a unit returned, or None if it has to be run."""
     saved = Survival(path).restore()
@@ -171,7 +182,7 @@ def _keep(part: Any, unit: Path) -> None:
 
 
 def _run_units(
-    job: Job, waiting: list[int], place: Path, means: Means, deadline: Deadline
+    job: Job, waiting: list[int], place: Path, means: Means, deadline: Deadline, bar: Bar
 ) -> Generator[tuple[int, list[dict[str, Any]]], None, None]:
     """Yield what each unit returns, as it returns."""
     if _in_process(means, len(waiting)):
@@ -181,15 +192,21 @@ def _run_units(
             for i in waiting:
                 if deadline():
                     raise Stopped
-                survival = Survival(place / f"unit-{i}", every=means.every, stop=deadline)
-                label = f"{job.name} {i + 1}/{len(job.units)}" if means.progress else ""
-                yield i, job.units[i].work(survival=survival, progress=label)
+                unit = place / f"unit-{i}"
+                report = functools.partial(bar.tell, i)
+                survival = Survival(unit, every=means.every, stop=deadline, report=report)
+                yield i, job.units[i].work(survival=survival)
         finally:
             torch.set_num_threads(threads)
         return
     sitting = place / f"sitting-{uuid.uuid4().hex}"  # workers go on for as long as it is there
     sitting.touch()
     remaining, losses, code = set(waiting), 0, code_digest()
+
+    def look() -> None:
+        for i in remaining:
+            bar.tell(i, noted(_note(place, i)))
+
     while remaining:
         with _executor(means, len(remaining)) as pool:
             try:
@@ -199,7 +216,7 @@ def _run_units(
                     ): i
                     for i in sorted(remaining)
                 }
-                for future, part in _as_they_come(set(futures), deadline, sitting):
+                for future, part in _as_they_come(set(futures), deadline, sitting, look):
                     remaining.remove(futures[future])
                     losses = 0
                     yield futures[future], part
@@ -220,12 +237,13 @@ def _run_units(
 
 
 def _as_they_come(
-    pending: set[Future[Any]], deadline: Deadline, sitting: Path
+    pending: set[Future[Any]], deadline: Deadline, sitting: Path, look: Callable[[], None]
 ) -> Iterator[tuple[Future[Any], list[dict[str, Any]]]]:
     """What comes of the futures. When time is up the workers are told, and save what they have."""
     stopped, out_of_reach = False, math.inf
     while pending:
         done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+        look()
         for future in done:
             if future.cancelled():
                 if not deadline():
@@ -260,7 +278,7 @@ def _in_worker(
         )
     torch.set_num_threads(1)
     if not path.parent.is_dir():
-        return unit.work(survival=Survival(), progress="")
+        return unit.work(survival=Survival())
     looked_at, over = -math.inf, False
 
     def stop() -> bool:
@@ -272,7 +290,8 @@ def _in_worker(
     if stop():
         return None
     try:
-        return unit.work(survival=Survival(path, every=every, stop=stop), progress="")
+        report = noting(path.with_name(path.name + ".note"))
+        return unit.work(survival=Survival(path, every=every, stop=stop, report=report))
     except Stopped:
         return None
 
@@ -373,17 +392,3 @@ class _Clock:
         self.total = self.before + time.perf_counter() - self.begun
         with contextlib.suppress(OSError):
             atomic.replace(self.path, str(self.total).encode())
-
-
-@contextlib.contextmanager
-def _bar(job: Job, n_units: int, n_waiting: int, means: Means) -> Iterator[Any]:
-    from tqdm.auto import tqdm
-
-    with tqdm(
-        total=n_units,
-        initial=n_units - n_waiting,
-        desc=job.name,
-        unit="unit",
-        disable=not means.progress or _in_process(means, n_waiting),
-    ) as bar:
-        yield bar

@@ -295,7 +295,7 @@ class _Group:
         exams = self.reading.n_updates / self.settings.check_every / 3  # forward only
         return self.reading.n_updates * flops + exams * exam, max(held, asked / 3)
 
-    def __call__(self, *, survival: Survival, progress: str) -> list[dict[str, Any]]:
+    def __call__(self, *, survival: Survival) -> list[dict[str, Any]]:
         settings, reading, arms = self.settings, self.reading, self.arms
         task = TemporalOrder(self.cells[0].seq_len)
         model = Elman(
@@ -331,7 +331,6 @@ class _Group:
             check_every=settings.watch_every,
             survival=survival,
             parts=(data, exam),
-            progress=progress,
         )
         rho_end = spectral_radius(model.W_rec.detach())
         return [

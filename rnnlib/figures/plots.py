@@ -34,15 +34,24 @@ def spread(ax: Axes, x: Tensor, runs: Tensor, text: str = "", **style: Any) -> N
 
 
 def success(
-    ax: Axes, lengths: Sequence[int], solved: Sequence[Sequence[bool]], arm: str, shift: float = 0.0
+    ax: Axes,
+    lengths: Sequence[int],
+    solved: Sequence[Sequence[bool]],
+    arm: str,
+    shift: float = 0.0,
+    scale: str = "paper",
 ) -> None:
-    """Draw success rates with Wilson 95 % intervals against length, in the style of ``arm``."""
+    """Draw success rates with Wilson 95 % intervals against length, in the style of ``arm``.
+
+    A run below the paper's ``scale`` is drawn smaller and paler.
+    """
+    style = ARMS[arm] if scale == "paper" else {**ARMS[arm], "alpha": 0.55, "markersize": 4}
     rates = [sum(runs) / len(runs) for runs in solved]
     bounds = [wilson(sum(runs), len(runs)) for runs in solved]
     below = [max(0.0, rate - low) for rate, (low, _) in zip(rates, bounds, strict=True)]
     above = [max(0.0, high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)]
     x = [length + shift for length in lengths]
-    ax.errorbar(x, rates, yerr=[below, above], capsize=3, label=arm, **ARMS[arm])
+    ax.errorbar(x, rates, yerr=[below, above], capsize=3, label=f"{arm}, {scale} scale", **style)
 
 
 def profile(x: Tensor, curves: Mapping[str, Tensor], *, xlabel: str) -> Figure:

@@ -193,7 +193,7 @@ def test_an_update_is_timed_without_the_first(monkeypatch, durations, given, exp
     monkeypatch.setattr(plan, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
     made = []
 
-    def work(*, survival, progress):
+    def work(*, survival):
         for duration in durations:
             now[0] += duration
             made.append(duration)
@@ -211,13 +211,13 @@ def test_a_calibration_leaves_nothing_and_changes_no_result(module, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     job = module.jobs(module.SETTINGS["smoke"])[0]
-    before = job.units[0].work(survival=Survival(), progress="")
+    before = job.units[0].work(survival=Survival())
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     assert plan.estimate(job, Means(workers=1), calibrate_s=0.01).seconds > 0
     assert os.listdir(tmp_path) == []
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
-    assert job.units[0].work(survival=Survival(), progress="") == before
+    assert job.units[0].work(survival=Survival()) == before
 
 
 # Words

@@ -217,12 +217,12 @@ class Dying:
     folder: Path
     times: int
 
-    def __call__(self, *, survival, progress):
+    def __call__(self, *, survival):
         n = len(list(self.folder.iterdir()))
         if n < self.times:
             (self.folder / str(n)).touch()
             os._exit(9)
-        return self.work(survival=survival, progress=progress)
+        return self.work(survival=survival)
 
 
 @pytest.fixture
@@ -324,12 +324,12 @@ def test_every_experiment_can_be_stopped_after_any_update(name, tmp_path):
     module = experiments.load(name)
     for it in module.jobs(module.SETTINGS["smoke"]):
         for i, unit in enumerate(it.units):
-            whole = unit.work(survival=Survival(), progress="")
+            whole = unit.work(survival=Survival())
             path, sittings = tmp_path / f"{it.name}-{i}", 0
             while True:
                 sittings += 1
                 try:
-                    found = unit.work(survival=Survival(path, stop=lambda: True), progress="")
+                    found = unit.work(survival=Survival(path, stop=lambda: True))
                 except Stopped:
                     continue
                 break
@@ -631,7 +631,7 @@ def test_an_error_in_a_worker_stops_the_others_and_is_told(tmp_path, importable,
 class Failing:
     folder: Path
 
-    def __call__(self, *, survival, progress):
+    def __call__(self, *, survival):
         return 1 / 0
 
 
@@ -647,7 +647,7 @@ def test_a_worker_without_the_folder_does_the_work_all_the_same(tmp_path):
     unit = job().units[0]
     path = tmp_path / "absent" / "unit-0"
     found = runner._in_worker(unit, path, 1.0, path.with_name("sitting"), jobs.code_digest())
-    assert found == unit.work(survival=Survival(), progress="")
+    assert found == unit.work(survival=Survival())
     assert os.listdir(tmp_path) == []
 
 
