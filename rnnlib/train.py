@@ -1,4 +1,4 @@
-"""One training loop: stochastic gradient descent for a stack of replicas, clipped or not."""
+"""One training loop: gradient descent for a stack of replicas, clipped, regularised or neither."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rnnlib.checks import ArgumentError, at_least, shape
 from rnnlib.gradients import clip_norm
 from rnnlib.models import Elman
 from rnnlib.progress import Standing
+from rnnlib.regulariser import Regulariser
 
 Objective = Callable[[Elman, int, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
 """``(model, step, replicas, carry) -> (losses, carry)``: the loss of each replica still training.
@@ -84,9 +85,10 @@ def train(
     model: Elman,
     objective: Objective,
     *,
-    learning_rate: float | Tensor,
+    learning_rate: float | Tensor | Callable[[int], Tensor],
     threshold: float | Tensor = math.inf,
     n_updates: int,
+    regulariser: Regulariser | None = None,
     check: Check | None = None,
     check_every: int = 1,
     watch: Watch | None = None,
@@ -96,7 +98,10 @@ def train(
     """Train every replica of ``model`` in place by SGD with norm clipping (algorithm 1).
 
     One update is ``theta <- theta - learning_rate * clip(g, threshold)`` with the joint norm of a
-    replica's own parameters. A replica leaves the stack when ``check`` says that it has finished,
+    replica's own parameters; with a regulariser ``g`` is the gradient of the loss plus, for W_rec,
+    the immediate derivative of alpha Omega (Pascanu, Mikolov & Bengio, 2013, section 3.3). The
+    four algorithms of that paper are one call: SGD, SGD-C (a threshold), SGD-R (a regulariser),
+    SGD-CR (both). A replica leaves the stack when ``check`` says that it has finished,
     or when its loss or gradient stops being finite; its weights then stay as they were before that
     update. Nothing a replica does changes another, so the stack is only a way to save time.
 
@@ -104,9 +109,11 @@ def train(
         model: the replicas; changed in place.
         objective: gives the losses; see `Objective`. Losses are summed over replicas to take all
             gradients in one backward pass.
-        learning_rate: above zero; one number or one for each replica, ``(R,)``.
+        learning_rate: above zero; one number, one for each replica ``(R,)``, or a function of
+            the update's number (the first is 1) that returns these.
         threshold: above zero, ``inf`` for plain SGD; one number or ``(R,)``.
         n_updates: how many updates at most.
+        regulariser: its ``errors`` must be handed to `Elman.states` by the objective.
         check, check_every: ask ``check`` after every so many updates, and after the last.
         watch: called after every update; see `Watch`.
         survival: saves the state between updates and gives it back after a restart, so that the
@@ -118,14 +125,16 @@ def train(
 
     Raises:
         ArgumentError: for a learning rate or threshold that is not above zero or not one for each
-            replica, a negative number of updates, or ``check_every`` below 1.
+            replica, a negative number of updates, ``check_every`` below 1, or a regulariser whose
+            ``errors`` the objective leaves empty.
         Stopped: if ``survival`` stops the run.
     """
     at_least("n_updates", n_updates, 0)
     at_least("check_every", check_every, 1)
-    rate = _per_replica("learning_rate", learning_rate, model, finite=True)
+    rates = learning_rate if callable(learning_rate) else _constant(learning_rate, model)
     bound = _per_replica("threshold", threshold, model, finite=False)
     survival = survival or Survival()
+    parts = (*parts, regulariser) if regulariser is not None else parts
 
     n_replicas, device = model.replicas, model.W_rec.device
     done, history = 0, History.blank(n_replicas)
@@ -158,9 +167,14 @@ def train(
         return Standing(step, n_updates, loss, int(history.finished.sum()), n_replicas)
 
     for step in range(done + 1, n_updates + 1):
+        rate = _per_replica("learning_rate", rates(step), model, finite=True)
+        if regulariser is not None:
+            regulariser.expect()
         losses, carry = objective(work, step, replicas, carry)
         parameters = list(work.parameters())
         grads = torch.autograd.grad(losses.sum(), parameters)
+        if regulariser is not None:
+            regulariser.add_(grads[0], step, replicas)  # W_rec is an Elman's first parameter
         clipped, norm, _ = clip_norm(grads, bound[replicas], replicas=True)
         broken = ~(norm.isfinite() & losses.detach().isfinite())
         with torch.no_grad():
@@ -202,6 +216,11 @@ def _without(
         return replicas[stay], work, None
     kept = None if carry is None else carry[stay.to(device)]
     return replicas[stay], work.select(stay.to(device)), kept
+
+
+def _constant(value: float | Tensor, model: Elman) -> Callable[[int], Tensor]:
+    values = _per_replica("learning_rate", value, model, finite=True)
+    return lambda step: values
 
 
 def _per_replica(name: str, value: float | Tensor, model: Elman, *, finite: bool) -> Tensor:

@@ -173,3 +173,18 @@ def test_a_replica_that_breaks_is_not_asked_whether_it_has_finished():
     assert asked == [[0]]
     assert history.finished.tolist() == [True, False]
     assert history.diverged.tolist() == [False, True]
+
+
+def test_a_rate_can_change_with_the_update():
+    changing, fixed = build(3), build(3)
+    train(changing, objective, learning_rate=lambda step: 0.1 / step, n_updates=3)
+    for step in (1, 2, 3):
+        only = lambda model, _, replicas, carry, step=step: objective(model, step, replicas, carry)  # noqa: E731
+        train(fixed, only, learning_rate=0.1 / step, n_updates=1)
+    for a, b in zip(changing.parameters(), fixed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_rate_that_falls_to_zero_is_refused():
+    with pytest.raises(ArgumentError, match="learning_rate must hold finite numbers > 0"):
+        train(build(1), objective, learning_rate=lambda step: 2.0 - step, n_updates=3)

@@ -13,12 +13,21 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    {"checks", "atomic", "checkpoint", "provenance", "schema"},
+    {"checks", "atomic", "progress", "checkpoint", "provenance", "schema"},
     {"kernels"},
     {"cells"},
     {"init"},
     {"models"},
-    {"gradients", "continuation", "dynamics", "surface", "signals", "statistics", "tasks"},
+    {
+        "gradients",
+        "regulariser",
+        "continuation",
+        "dynamics",
+        "surface",
+        "signals",
+        "statistics",
+        "tasks",
+    },
     {"train"},
     {"records"},
     {"experiments", "bench"},
