@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    {"checks", "atomic", "checkpoint", "provenance", "schema"},
+    {"checks", "atomic", "progress", "checkpoint", "provenance", "schema"},
     {"kernels"},
     {"cells"},
     {"init"},
