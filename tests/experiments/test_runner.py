@@ -524,10 +524,10 @@ def test_a_job_is_continued_only_by_its_like(monkeypatch):
 
 
 def test_other_settings_begin_anew_and_the_first_run_still_goes_on(tmp_path, unbroken):
-    it, other = job(LONG), job(LONG, chunk=90)
+    it, other, asked = job(LONG), job(LONG, chunk=90), itertools.count()
     assert other.name == it.name
     with pytest.raises(Stopped):
-        runner.run(it, tmp_path, ALONE, Until(lambda asked=itertools.count(): next(asked) > 50))
+        runner.run(it, tmp_path, ALONE, Until(lambda: next(asked) > 50))
     safe = reached(tmp_path, it)
     assert safe > 0
     assert reached(tmp_path, other) == 0
