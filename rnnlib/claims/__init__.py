@@ -8,7 +8,10 @@ import importlib
 from rnnlib.checks import ArgumentError, one_of
 from rnnlib.claims.claim import Claim, NotMeasured, Row, Verdict, evaluate
 
-PAPERS = {"p12": "Pascanu, Mikolov & Bengio (2012)"}
+PAPERS = {
+    "p12": "Pascanu, Mikolov & Bengio (2012)",
+    "p13": "Pascanu, Mikolov & Bengio (2013)",
+}
 """Key of each paper, the name of its module here, and how the book cites it."""
 
 

@@ -288,7 +288,7 @@ class _Group:
     def cost(self) -> tuple[float, float]:
         """Floating-point operations to the last update, and bytes held at once."""
         task, hidden = TemporalOrder(self.cells[0].seq_len), self.settings.hidden_size
-        sizes = (task.seq_len, hidden, task.n_symbols, task.n_classes)
+        sizes = (task.seq_len, hidden, task.n_inputs, task.n_outputs)
         n = len(self.arms)
         flops, held = elman_cost(n, self.reading.batch, *sizes, read=1)
         exam, asked = elman_cost(n, self.settings.screen, *sizes, read=1)
@@ -299,9 +299,9 @@ class _Group:
         settings, reading, arms = self.settings, self.reading, self.arms
         task = TemporalOrder(self.cells[0].seq_len)
         model = Elman(
-            task.n_symbols,
+            task.n_inputs,
             settings.hidden_size,
-            task.n_classes,
+            task.n_outputs,
             replicas=len(arms),
             nonlinearity=self.cells[0].nonlinearity,
         )
@@ -385,7 +385,7 @@ class _Data:
 
     def _draw(self) -> None:
         self.before = [generator.get_state() for generator in self.generators]
-        symbols, targets = self.task.sample_replicas(self.block * self.batch, self.generators)
+        symbols, targets, _ = self.task.sample_replicas(self.block * self.batch, self.generators)
         self.symbols = symbols.unflatten(1, (self.block, self.batch)).to(self.device)
         self.targets = targets.unflatten(1, (self.block, self.batch)).to(self.device)
 
@@ -471,7 +471,7 @@ class _Exam:
         """Share of wrong answers to ``n`` sequences; all arms of a seed are asked the same ones."""
         asked, place = self.seed_of[replicas].unique(return_inverse=True)
         generators = [_stream(self.seeds[int(s)], purpose, step) for s in asked]
-        symbols, targets = self.task.sample_replicas(n, generators)
+        symbols, targets, _ = self.task.sample_replicas(n, generators)
         device = model.W_rec.device
         with torch.no_grad():
             answers = model.read_out(model.states(symbols[place].to(device), last=True)).argmax(2)
