@@ -19,7 +19,7 @@ from rnnlib.checks import one_of
 from rnnlib.experiments import runner
 from rnnlib.records import Record
 
-_NAMES = ("temporal_order", "music", "characters")
+_NAMES = ("temporal_order", "music", "characters", "pathological")
 
 
 def names() -> list[str]:

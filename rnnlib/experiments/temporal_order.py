@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +24,12 @@ from torch import Tensor
 from rnnlib.checkpoint import Survival
 from rnnlib.checks import ArgumentError, at_least, distinct, one_of, positive
 from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
+from rnnlib.experiments.trials import WEIGHTS, Data, Exam, answers, columns, stream
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
 from rnnlib.records import Result
 from rnnlib.tasks.synthetic import TemporalOrder
-from rnnlib.train import History, train
+from rnnlib.train import train
 
 TITLE = "Temporal order: success rate against sequence length"
 
@@ -236,7 +236,7 @@ def _job(settings: Settings, reading: Reading, device: str) -> Job:
                     **{k: v for k, v in dataclasses.asdict(cell).items() if k != "thresholds"},
                     "threshold": threshold,
                 },
-                metrics=_columns([measured[cell, threshold, seed] for seed in settings.seeds]),
+                metrics=columns([measured[cell, threshold, seed] for seed in settings.seeds]),
             )
             for cell in reading.cells
             for threshold in cell.thresholds
@@ -260,10 +260,6 @@ def _job(settings: Settings, reading: Reading, device: str) -> Job:
         collect=collect,
         reduced=", ".join(part for part in said if part) if settings.reduced else "",
     )
-
-
-def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 @dataclass(frozen=True)
@@ -305,21 +301,28 @@ class _Group:
             replicas=len(arms),
             nonlinearity=self.cells[0].nonlinearity,
         )
-        model.draw_([c.init_std for c, _, _ in arms], [_stream(seed, 0) for *_, seed in arms])
+        model.draw_([c.init_std for c, _, _ in arms], [stream(seed, WEIGHTS) for *_, seed in arms])
         model.to(self.device)
         rho_start = spectral_radius(model.W_rec.detach())
 
         seed_of = torch.tensor([self.seeds.index(seed) for *_, seed in arms])
-        data = _Data(task, self.seeds, reading.batch, settings.check_every, self.device)
-        exam = _Exam(settings, reading, task, self.seeds, seed_of, len(arms))
+        data = Data(task, self.seeds, reading.batch, settings.check_every, self.device)
+        exam = Exam(
+            task,
+            self.seeds,
+            seed_of,
+            n_updates=reading.n_updates,
+            check_every=settings.check_every,
+            screen=settings.screen,
+            test=settings.test,
+            until_perfect=reading.until_perfect,
+        )
 
         def objective(
             work: Elman, step: int, replicas: Tensor, carry: Tensor | None
         ) -> tuple[Tensor, None]:
-            symbols, targets = data.at(step, seed_of[replicas])
-            logits = work.read_out(work.states(symbols, last=True))
-            loss = torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
-            return loss.mean(1), None
+            outputs, batch = answers(work, task, data.at(step, seed_of[replicas]))
+            return task.loss(outputs, batch.targets).mean(1), None
 
         history = train(
             model,
@@ -335,150 +338,7 @@ class _Group:
         rho_end = spectral_radius(model.W_rec.detach())
         return [
             exam.metrics(r, history)
+            | {f"{name}_p12": value for name, value in exam.perfect(r, history).items()}
             | {"rho_start": float(rho_start[r]), "rho_end": float(rho_end[r])}
             for r in range(len(arms))
         ]
-
-
-_BLOCK_SYMBOLS = 2**24  # 128 MiB; a thousand updates of the paper's size would take 12 GB
-
-
-def _stream(seed: int, *purpose: int) -> torch.Generator:
-    """A stream of its own for each seed and purpose, the same whatever else is in the stack.
-
-    torch's CPU generator reads the low 32 bits alone, so that two streams could be one; a test
-    holds that those in use differ.
-    """
-    state = seed + 1
-    for number in purpose:
-        state = (state * 6_364_136_223_846_793_005 + number + 1_442_695_040_888_963_407) % 2**63
-    return torch.Generator().manual_seed(state)
-
-
-class _Data:
-    """Training batches: one stream a seed, shared by all of its arms, drawn a block ahead.
-
-    A block is at most ``longest`` updates and at most ``_BLOCK_SYMBOLS`` long; where it ends
-    changes no number, since a stream is drawn in order.
-    """
-
-    def __init__(
-        self, task: TemporalOrder, seeds: tuple[int, ...], batch: int, longest: int, device: str
-    ) -> None:
-        symbols_an_update = len(seeds) * batch * task.seq_len
-        self.block = max(1, min(longest, _BLOCK_SYMBOLS // symbols_an_update))
-        self.task, self.batch, self.device = task, batch, device
-        self.generators = [_stream(seed, 1) for seed in seeds]
-        self.before: list[Tensor] = []  # states of the generators before the block at hand
-        self.symbols = self.targets = torch.empty(0)
-
-    def at(self, step: int, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Symbols ``(R, batch, T)`` and targets ``(R, batch)`` of an update for those seeds.
-
-        To be asked for every step in turn: the first of a block draws the whole block.
-        """
-        place = (step - 1) % self.block
-        if place == 0:
-            self._draw()
-        chosen = seeds.to(self.device)
-        return self.symbols[chosen, place], self.targets[chosen, place]
-
-    def _draw(self) -> None:
-        self.before = [generator.get_state() for generator in self.generators]
-        symbols, targets, _ = self.task.sample_replicas(self.block * self.batch, self.generators)
-        self.symbols = symbols.unflatten(1, (self.block, self.batch)).to(self.device)
-        self.targets = targets.unflatten(1, (self.block, self.batch)).to(self.device)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"before": self.before}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Draw the block at hand again, from the states before it."""
-        for generator, before in zip(self.generators, state["before"], strict=True):
-            generator.set_state(before)
-        self._draw()
-
-
-class _Exam:
-    """Asks each network fresh sequences and keeps what it answered."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        reading: Reading,
-        task: TemporalOrder,
-        seeds: tuple[int, ...],
-        seed_of: Tensor,
-        n_arms: int,
-    ) -> None:
-        self.settings, self.reading, self.task = settings, reading, task
-        self.seeds, self.seed_of = seeds, seed_of
-        self.solved_at = torch.full((n_arms,), -1)
-        self.perfect_at = torch.full((n_arms,), -1)
-        self.rho_passed_one_at = torch.full((n_arms,), -1)
-        self.error = torch.full((n_arms,), math.nan)
-        self.best = torch.full((n_arms,), math.inf)
-
-    def __call__(self, model: Elman, step: int, replicas: Tensor) -> Tensor:
-        """Note what each of ``replicas`` has reached; true for those that are done."""
-        waiting = (self.rho_passed_one_at[replicas] < 0).nonzero()[:, 0]
-        rho = spectral_radius(model.W_rec.detach()[waiting.to(model.W_rec.device)]).cpu()
-        self.rho_passed_one_at[replicas[waiting[rho > 1]]] = step
-        if step % self.settings.check_every and step != self.reading.n_updates:
-            return torch.zeros(len(replicas), dtype=torch.bool)
-        wrong = self._wrong(model, step, replicas, self.settings.screen, purpose=2)
-        self.error[replicas] = wrong
-        self.best[replicas] = torch.minimum(self.best[replicas], wrong)
-        _note(self.perfect_at, replicas[wrong == 0], step)
-        hopeful = ((wrong <= 0.015) & (self.solved_at[replicas] < 0)).nonzero()[:, 0]
-        if len(hopeful):
-            candidates = replicas[hopeful]
-            stack = model.select(hopeful.to(model.W_rec.device))
-            wrong = self._wrong(stack, step, candidates, self.settings.test, purpose=3)
-            _note(self.solved_at, candidates[wrong <= 0.01], step)
-        done = self.solved_at[replicas] >= 0
-        return done & (self.perfect_at[replicas] >= 0) if self.reading.until_perfect else done
-
-    _NOTED = ("solved_at", "perfect_at", "rho_passed_one_at", "error", "best")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._NOTED}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name in self._NOTED:
-            setattr(self, name, state[name])
-
-    def metrics(self, r: int, history: History) -> dict[str, Any]:
-        updates = int(history.updates[r])
-        solved_at, perfect_at = int(self.solved_at[r]), int(self.perfect_at[r])
-        passed = int(self.rho_passed_one_at[r])
-        return {
-            "solved": solved_at >= 0,
-            "solved_p12": perfect_at >= 0,
-            "updates": solved_at if solved_at >= 0 else updates,
-            "updates_p12": perfect_at if perfect_at >= 0 else updates,
-            "error_rate": float(self.error[r]),
-            "best_error_rate": float(self.best[r]),
-            "diverged": bool(history.diverged[r]),
-            "max_norm": float(history.max_norm[r]),
-            "mean_norm": float(history.mean_norm[r]),
-            "clipped_fraction": float(history.clipped_fraction[r]),
-            "update_of_max_norm": int(history.update_of_max_norm[r]),
-            "update_of_rho_one": passed if passed >= 0 else None,
-        }
-
-    def _wrong(self, model: Elman, step: int, replicas: Tensor, n: int, *, purpose: int) -> Tensor:
-        """Share of wrong answers to ``n`` sequences; all arms of a seed are asked the same ones."""
-        asked, place = self.seed_of[replicas].unique(return_inverse=True)
-        generators = [_stream(self.seeds[int(s)], purpose, step) for s in asked]
-        symbols, targets, _ = self.task.sample_replicas(n, generators)
-        device = model.W_rec.device
-        with torch.no_grad():
-            answers = model.read_out(model.states(symbols[place].to(device), last=True)).argmax(2)
-        return (answers.cpu() != targets[place]).double().mean(1).float()
-
-
-def _note(first: Tensor, replicas: Tensor, step: int) -> None:
-    """Keep ``step`` for those of ``replicas`` for which nothing has been noted yet."""
-    fresh = replicas[first[replicas] < 0]
-    first[fresh] = step

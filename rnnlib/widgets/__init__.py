@@ -11,12 +11,13 @@ import os
 from typing import TYPE_CHECKING
 
 from rnnlib.widgets.explore import growth
-from rnnlib.widgets.page import Wall
+from rnnlib.widgets.page import Figure
+from rnnlib.widgets.states import Backward, Wall
 
 if TYPE_CHECKING:
-    from rnnlib.widgets.live import LiveWall
+    from rnnlib.widgets.live import Live
 
-__all__ = ["Wall", "growth", "wall"]
+__all__ = ["Backward", "Wall", "backward", "growth", "wall"]
 
 
 def wall(
@@ -27,7 +28,7 @@ def wall(
     threshold: float = 1.0,
     clipping: bool = True,
     seq_len: int = 50,
-) -> Wall | LiveWall:
+) -> Figure | Live:
     """Descend the error surface of one unit, plain and clipped, from a start the reader drags.
 
     ``E = (sigma(x_T) - 0.7)^2`` with ``x_t = w sigma(x_{t-1}) + b`` from ``x_0 = 0.5``.
@@ -41,16 +42,33 @@ def wall(
     Raises:
         ArgumentError: for a value outside what the figure shows; so does every later assignment.
     """
-    state = {
-        "w": w,
-        "b": b,
-        "learning_rate": learning_rate,
-        "threshold": threshold,
-        "clipping": clipping,
-        "seq_len": seq_len,
-    }
-    if os.environ.get("RNNLIB_STATIC") == "1" or importlib.util.find_spec("anywidget") is None:
-        return Wall(**state)  # type: ignore[arg-type]
-    from rnnlib.widgets.live import LiveWall
+    return _hosted(Wall(w, b, learning_rate, threshold, clipping, seq_len))
 
-    return LiveWall(**state)
+
+def backward(
+    *,
+    radius: float = 0.9,
+    gain: float = 1.0,
+    alpha: float = 2.0,
+    updates: int = 100,
+    seed: int = 1,
+) -> Figure | Live:
+    """Send an error back through a small tanh network, before and after descent on Omega.
+
+    ``h_t = tanh(gain (W h_{t-1} + U u_t))`` with 12 units over 60 steps; the error enters at the
+    last. ``updates`` times ``W`` loses ``0.01 alpha`` times the immediate derivative of Omega.
+    Source: Pascanu, Mikolov & Bengio (2013), equations (9) and (10), with squared norms as in the
+    proceedings.
+
+    Returns, raises:
+        As `wall`.
+    """
+    return _hosted(Backward(radius, gain, alpha, updates, seed))
+
+
+def _hosted(figure: Figure) -> Figure | Live:
+    if os.environ.get("RNNLIB_STATIC") == "1" or importlib.util.find_spec("anywidget") is None:
+        return figure
+    from rnnlib.widgets.live import live
+
+    return live(figure)

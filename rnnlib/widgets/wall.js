@@ -2,10 +2,8 @@
 //
 //   x_t = w sigma(x_{t-1}) + b,   E = (sigma(x_T) - target)^2      (P12, equation 14 and Figure 3)
 //
-// One module, no imports. The first part is mathematics (pure functions on float64 numbers, tested
-// against rnnlib); the second draws. It is longer than our modules usually are because the
-// static page inlines it whole. `render` has anywidget's signature; `mount` serves a page that has
-// no kernel.
+// The first part is mathematics (pure functions on float64 numbers, tested against rnnlib); the
+// second draws, with the tools of host.js. `render` has anywidget's signature.
 
 // ---------------------------------------------------------------- mathematics
 
@@ -119,22 +117,6 @@ export function objection(name, value) {
   return `${name.replace("_", " ")}: a number above 0`;
 }
 
-// ---------------------------------------------------------------- words and numbers
-
-const plainNumber = (x) => String(x).replace("-", "−");
-const fixed = (x, digits) => (Math.abs(x) < 1000 ? plainNumber(x.toFixed(digits)) : readable(x));
-
-/** Three digits where that reads well, powers of ten where it does not. */
-export function readable(x) {
-  if (!Number.isFinite(x)) return "not finite";
-  if (x === 0) return "0";
-  const size = Math.abs(x);
-  if (size >= 0.001 && size < 1000) return plainNumber(Number(x.toPrecision(3)));
-  const [digits, power] = x.toExponential(1).split("e");
-  const raised = [...String(Number(power))].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]));
-  return `${plainNumber(digits)}·10${raised.join("")}`;
-}
-
 /** What the reader sees of a walk up to step k. */
 export function summary(path, k) {
   const n = Math.min(k, path.n);
@@ -159,18 +141,14 @@ const VIRIDIS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5e
   "fde725"].map((c) => [0, 2, 4].map((i) => parseInt(c.slice(i, i + 2), 16)));
 
 // Low error lies closest to the page in both themes, so that the paths stand out from it.
-const THEMES = {
-  light: { plain: "#d55e00", clipped: "#0072b2", casing: "#ffffff", ink: "#1f2328",
-    muted: "#59636e", rule: "#d0d7de", field: "#ffffff",
-    page: [255, 255, 255], tint: 0.3, flip: true },
-  dark: { plain: "#e69f00", clipped: "#56b4e9", casing: "#0d1117", ink: "#e6e9ed",
-    muted: "#a3adb8", rule: "#3d444d", field: "#1b2027",
-    page: [13, 17, 23], tint: 0.38, flip: false },
+const SHADES = {
+  light: { page: [255, 255, 255], tint: 0.3, flip: true },
+  dark: { page: [13, 17, 23], tint: 0.38, flip: false },
 };
 
 /** Colour of a fraction between 0 (no error) and 1 (the largest in the window). */
 export function colour(fraction, theme = "light") {
-  const { page, tint, flip } = THEMES[theme];
+  const { page, tint, flip } = SHADES[theme];
   const at = Math.min(Math.max(flip ? 1 - fraction : fraction, 0), 1) * (VIRIDIS.length - 1);
   const i = Math.min(Math.floor(at), VIRIDIS.length - 2);
   return VIRIDIS[i].map((low, c) => {
@@ -181,18 +159,6 @@ export function colour(fraction, theme = "light") {
 
 const LARGEST_ERROR = 0.43;             // on the window, T = 50, it is 0.4266
 const shade = (error) => Math.sqrt(error / LARGEST_ERROR);   // that is |sigma(x_T) - target|
-
-// ---------------------------------------------------------------- small tools for drawing
-
-function node(tag, attributes = {}, ...children) {
-  const drawn = ["svg", "g", "path", "circle", "rect", "text", "tspan", "line", "polygon"];
-  const made = drawn.includes(tag)
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag)
-    : document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
 
 /** The part of the segment p-q inside the box, as fractions [from, to] of it; null if outside. */
 export function clipSegment(p, q, box) {
@@ -208,51 +174,18 @@ export function clipSegment(p, q, box) {
   return from < to ? [from, to] : null;
 }
 
-/** Text at a place; `anchor` is start, middle or end. */
-const write = (x, y, text, anchor = "start", more = {}) =>
-  node("text", { x, y, "text-anchor": anchor, ...more }, text);
-const line = (x1, y1, x2, y2, name) => node("line", { x1, y1, x2, y2, class: name });
-const MUTED = { class: "rnn-muted" }, ITALIC = { "font-style": "italic" };
 const degrees = (dy, dx) => Math.atan2(dy, dx) * (180 / Math.PI);
 
-const ticks = (from, to, step) =>
-  Array.from({ length: Math.round((to - from) / step) + 1 }, (_, i) => from + i * step);
-
-const THEME_SAID_BY = ["data-theme", "theme", "data-jp-theme-light", "class"];
-
-/** Light or dark, as the page says it (book theme, JupyterLab, Colab, VS Code) or the system. */
-function pageTheme() {
-  const { documentElement: html, body } = document;
-  const said = html.dataset.theme ?? html.getAttribute("theme");
-  if (said === "dark" || said === "light") return said;
-  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false" ? "dark" : "light";
-  if (body.classList.contains("vscode-dark")) return "dark";
-  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-}
-
-const CSS = `
-.rnn-wall { container-type: inline-size; color: var(--ink); font-size: 14px; line-height: 1.45;
-  max-width: 780px; margin: 0 auto; text-align: left; }
-.rnn-wall * { box-sizing: border-box; }
-.rnn-wall .rnn-head { display: flex; flex-wrap: wrap; gap: 2px 20px; align-items: center;
-  justify-content: space-between; margin: 0 0 6px 46px; }
+const WALL_CSS = `
 .rnn-wall .rnn-map, .rnn-wall .rnn-curve { position: relative; }
 .rnn-wall canvas { position: absolute; display: block; }
-.rnn-wall svg { display: block; position: relative; width: 100%; overflow: visible; }
-.rnn-wall svg text { fill: var(--ink); font-size: 12px; }
-.rnn-wall svg .rnn-muted { fill: var(--muted); }
-.rnn-wall svg .rnn-onmap { paint-order: stroke; stroke: var(--casing); stroke-width: 3px;
-  stroke-linejoin: round; stroke-opacity: .75; }
-.rnn-wall svg path { fill: none; stroke-linejoin: round; }
-.rnn-wall .rnn-axis { stroke: var(--rule); stroke-width: 1; }
-.rnn-wall .rnn-casing { stroke: var(--casing); stroke-opacity: .85; stroke-width: 4; }
-.rnn-wall .rnn-plain { stroke: var(--plain); stroke-width: 2; }
-.rnn-wall .rnn-clipped { stroke: var(--clipped); stroke-width: 2; }
+.rnn-wall .rnn-plain { stroke: var(--orange); stroke-width: 2; }
+.rnn-wall .rnn-clipped { stroke: var(--blue); stroke-width: 2; }
 .rnn-wall path.rnn-clipped, .rnn-wall line.rnn-clipped { stroke-dasharray: 5 3; }
-.rnn-wall .rnn-dots { stroke: var(--clipped); stroke-width: 2.2; stroke-linecap: round; }
+.rnn-wall .rnn-dots { stroke: var(--blue); stroke-width: 2.2; stroke-linecap: round; }
 .rnn-wall .rnn-mark { stroke: var(--casing); stroke-width: 1.5; }
-.rnn-wall .rnn-plain.rnn-mark { fill: var(--plain); stroke: var(--casing); }
-.rnn-wall .rnn-clipped.rnn-mark { fill: var(--clipped); stroke: var(--casing); }
+.rnn-wall .rnn-plain.rnn-mark { fill: var(--orange); stroke: var(--casing); }
+.rnn-wall .rnn-clipped.rnn-mark { fill: var(--blue); stroke: var(--casing); }
 .rnn-wall .rnn-guide { stroke: var(--ink); stroke-width: 1.5; stroke-opacity: .8; }
 .rnn-wall .rnn-map svg > * { pointer-events: none; }
 .rnn-wall .rnn-map svg > :is(.rnn-surface, .rnn-handle) { pointer-events: auto; }
@@ -261,51 +194,10 @@ const CSS = `
 .rnn-wall .rnn-handle:active { cursor: grabbing; }
 .rnn-wall .rnn-handle .rnn-ring { fill: none; stroke: none; }
 .rnn-wall .rnn-handle:focus-visible .rnn-ring { stroke: var(--ink); stroke-width: 2; }
-.rnn-wall .rnn-below { display: grid; gap: 14px 32px; margin-top: 12px; }
-.rnn-wall .rnn-controls { display: grid; gap: 7px 10px; align-content: start;
-  grid-template-columns: auto minmax(60px, 1fr) 76px; align-items: center; }
 .rnn-wall .rnn-start { grid-column: 2 / 4; display: flex; gap: 6px 14px;
   justify-content: flex-end; }
-.rnn-wall label { color: var(--ink); font: inherit; margin: 0; }
-.rnn-wall input[type=number] { width: 76px; height: 32px; padding: 2px 6px; margin: 0;
-  font: inherit; font-variant-numeric: tabular-nums; color: var(--ink); background: var(--field);
-  border: 1px solid var(--muted); border-radius: 4px; }
-.rnn-wall input[aria-invalid=true] { border-color: var(--plain);
-  box-shadow: 0 0 0 1px var(--plain); }
-.rnn-wall input[type=range] { width: 100%; min-width: 0; height: 32px; margin: 0; }
-.rnn-wall input[type=range], .rnn-wall input[type=checkbox] { accent-color: var(--clipped); }
 .rnn-wall input[type=checkbox] { width: 16px; height: 16px; margin: 0 6px 0 0;
   vertical-align: -3px; }
-.rnn-wall input:disabled { opacity: .45; }
-.rnn-wall button { font: inherit; height: 32px; width: 76px; padding: 0 6px; color: var(--ink);
-  background: var(--field); border: 1px solid var(--muted); border-radius: 4px; cursor: pointer; }
-.rnn-wall :is(input, button):focus-visible { outline: 2px solid var(--clipped);
-  outline-offset: 2px; }
-.rnn-wall .rnn-error { grid-column: 1 / -1; margin: 0; min-height: 1.45em; color: var(--ink); }
-.rnn-wall .rnn-error:empty { display: none; }
-.rnn-wall .rnn-error::before { content: "✕ "; color: var(--plain); font-weight: 700; }
-.rnn-wall table { width: 100%; border-collapse: collapse; margin: 12px 0 0; font-size: 14px;
-  font-variant-numeric: tabular-nums; border: 0; color: var(--ink); display: table; }
-.rnn-wall :is(th, td) { padding: 4px 0 4px 10px; text-align: right; font-weight: 400; border: 0;
-  border-top: 1px solid var(--rule); background: none; color: var(--ink); white-space: nowrap; }
-.rnn-wall thead th { color: var(--muted); border-top: 0; }
-.rnn-wall :is(th, td):first-child { text-align: left; padding-left: 0; }
-.rnn-wall table svg { display: inline-block; width: 34px; height: 12px; margin-right: 8px;
-  vertical-align: -1px; }
-.rnn-wall tbody tr { background: none; }
-.rnn-wall .rnn-note { margin: 8px 0 0; color: var(--muted); min-height: 4.35em; }
-.rnn-wall .rnn-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden;
-  clip-path: inset(50%); white-space: nowrap; }
-.rnn-wall [hidden] { display: none !important; }
-@container (min-width: 600px) { .rnn-wall .rnn-below { grid-template-columns: 1fr 1fr; } }
-@container (max-width: 440px) { .rnn-wall :is(th, td) { padding-left: 6px; font-size: 13px; }
-  .rnn-wall input { font-size: 16px !important; } .rnn-wall .rnn-note { min-height: 7.25em; } }
-.rnn-widget[data-live] > .rnn-static { display: none; }
-.rnn-widget { margin: 1em 0; }
-html[data-theme] .bd-content div.cell_output .text_html:has(figure.rnn-widget) {
-  background: none; padding: 0; }
-@media print { .rnn-widget[data-live] > .rnn-static { display: block; }
-  .rnn-widget[data-live] > .rnn-live, .rnn-wall .rnn-controls { display: none; } }
 `;
 
 // ---------------------------------------------------------------- the figure
@@ -314,14 +206,10 @@ html[data-theme] .bd-content div.cell_output .text_html:has(figure.rnn-widget) {
 function render({ model, el }) {
   const serial = Math.random().toString(36).slice(2, 8);       // labels need ids of their own
   const id = (name) => `rnn-wall-${serial}-${name}`;
-  const root = node("div", { class: "rnn-wall", role: "group", "aria-label":
+  const root = node("div", { class: "rnn-figure rnn-wall", role: "group", "aria-label":
     "Interactive figure: gradient descent on the error surface of a one-unit recurrent network" });
-  el.append(node("style", {}, CSS), root);
-  const undo = [];
-  const listen = (target, kind, action, options) => {
-    target.addEventListener(kind, action, options);
-    undo.push(() => target.removeEventListener(kind, action));
-  };
+  el.append(node("style", {}, CSS + WALL_CSS), root);
+  const life = lifetime(), { listen } = life;
 
   const now = () => Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, model.get(key)]));
   let good = now();                                            // the last accepted state
@@ -334,34 +222,8 @@ function render({ model, el }) {
   }
 
   // ---- controls
-  const inputs = {};
-  const message = node("p", { class: "rnn-error", role: "status", id: id("error") });
-  function number(key, step, label) {
-    const input = node("input", { type: "number", step, id: id(key), name: key,
-      "aria-describedby": id("error"), ...(label ? { "aria-label": label } : {}) });
-    listen(input, "input", () => {
-      if (objection(key, input.valueAsNumber) !== null) return;
-      clear();
-      put({ [key]: input.valueAsNumber });
-    });
-    listen(input, "change", () => {                            // half-typed numbers pass in silence
-      const wrong = objection(key, input.valueAsNumber);
-      if (wrong === null) return;
-      input.setAttribute("aria-invalid", "true");
-      message.textContent = `${wrong}. The figure still shows ${plainNumber(good[key])}.`;
-    });
-    return (inputs[key] = input);
-  }
-  function clear() {
-    message.textContent = "";
-    for (const input of Object.values(inputs)) input.removeAttribute("aria-invalid");
-  }
-  function range(key, min, max, step, label) {
-    const slider = node("input", { type: "range", min, max, step, "aria-label": label });
-    listen(slider, "input", () => { clear(); put({ [key]: slider.valueAsNumber }); });
-    return slider;
-  }
-  const label = (key, ...content) => node("label", { for: id(key) }, ...content);
+  const { inputs, message, number, clear, range, label } =
+    form({ id, listen, objection, put, shown: (key) => good[key] });
   const clipping = node("input", { type: "checkbox", id: id("clipping"), name: "clipping" });
   listen(clipping, "change", () => put({ clipping: clipping.checked }));
   const sliders = {
@@ -370,8 +232,7 @@ function render({ model, el }) {
     seq_len: range("seq_len", 1, 100, 1, "sequence length T"),
   };
   const scrub = node("input", { type: "range", min: 0, max: N_STEPS, step: 1, id: id("scrub") });
-  const play = node("button", { type: "button" }, "Play");
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const { button: play, stop } = player(life, { last: N_STEPS, now: () => shown, show });
   const controls = node("div", { class: "rnn-controls" },
     node("span", {}, "Start"),
     node("span", { class: "rnn-start" },
@@ -670,7 +531,7 @@ function render({ model, el }) {
   const soon = () => { if (!due) due = requestAnimationFrame(() => { due = 0; refresh(); }); };
   for (const name of Object.keys(DEFAULTS)) {
     model.on(`change:${name}`, soon);
-    undo.push(() => model.off(`change:${name}`, soon));
+    life.atEnd(() => model.off(`change:${name}`, soon));
   }
 
   // ---- moving the start
@@ -712,82 +573,23 @@ function render({ model, el }) {
     else place(DEFAULTS.w, DEFAULTS.b);
   });
 
-  // ---- steps shown, and playing them where motion is welcome
-  let playing = 0;
-  function stop() { cancelAnimationFrame(playing); playing = 0; play.textContent = "Play"; }
+  // ---- steps shown
   function show(k) { shown = k; scrub.value = k; draw(); }
   listen(scrub, "input", () => { stop(); show(scrub.valueAsNumber); });
-  listen(play, "click", () => {
-    if (playing) return stop();
-    play.textContent = "Pause";
-    const first = shown === N_STEPS ? 0 : shown, began = performance.now();
-    const frame = (time) => {
-      const k = Math.min(N_STEPS, first + Math.floor((time - began) / 20));
-      show(Math.max(k, 0));
-      if (k < N_STEPS) playing = requestAnimationFrame(frame); else stop();
-    };
-    playing = requestAnimationFrame(frame);
-  });
-  const motion = () => { play.hidden = still.matches; if (still.matches) stop(); };
-  listen(still, "change", motion);
 
-  // ---- theme and size
-  function dress() {
-    if (theme === pageTheme()) return;
-    theme = pageTheme();
-    root.dataset.theme = theme;
-    const { page, tint, flip, ...colours } = THEMES[theme];
-    for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
-    root.style.colorScheme = theme;
-    paintSurface();
-  }
-  const watcher = new MutationObserver(dress);
-  for (const target of [document.documentElement, document.body])
-    watcher.observe(target, { attributes: true, attributeFilter: THEME_SAID_BY });
-  listen(matchMedia("(prefers-color-scheme: dark)"), "change", dress);
   const sizer = new ResizeObserver(layout);
-  dress();
-  motion();
+  followTheme(root, life, (now) => { theme = now; paintSurface(); });
   scrub.value = shown;
   refresh();
   layout();
   sizer.observe(root);
 
   return () => {
-    undo.forEach((action) => action());
-    watcher.disconnect();
+    life.end();
     sizer.disconnect();
-    stop();
     [counting, speech].forEach(clearTimeout);
     cancelAnimationFrame(due);
   };
-}
-
-// ---------------------------------------------------------------- a page without a kernel
-
-/** The part of a widget model that `render` uses, for a page that has no kernel. */
-export class LocalModel {
-  constructor(values) { this.values = { ...values }; this.actions = {}; }
-  get(key) { return this.values[key]; }
-  set(key, value) {
-    if (Object.is(this.values[key], value)) return;
-    this.values[key] = value;
-    for (const action of this.actions[`change:${key}`] ?? []) action();
-  }
-  on(event, action) { (this.actions[event] ??= []).push(action); }
-  off(event, action) {
-    this.actions[event] = (this.actions[event] ?? []).filter((known) => known !== action);
-  }
-  save_changes() {}
-}
-
-/** Bring the static figure with this id to life. */
-export function mount(id, values) {
-  const figure = document.querySelector(`figure[id="${id}"]:not([data-live])`);
-  if (figure === null) return;
-  const model = new LocalModel({ ...DEFAULTS, ...values });
-  render({ model, el: figure.querySelector(".rnn-live") });
-  figure.dataset.live = "";                                    // only now hide the static picture
 }
 
 export default { render };

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -136,6 +137,69 @@ def phone(browser: Any, site: str) -> Iterator[Any]:
     yield opened
     context.close()
     trouble.check()
+
+
+FRAME = """<!doctype html><html lang="en" data-theme="{theme}"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>figure</title>
+<style>html {{ background: {ground}; }} body {{ margin: 16px; font-family: sans-serif; }}</style>
+{body}"""
+GROUND = {"light": "#ffffff", "dark": "#14181e"}
+
+
+@pytest.fixture
+def framed(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Open HTML from a file, on a page with nothing else; no error or request may occur."""
+    contexts, trouble = [], []
+
+    def gate(route: Any) -> None:
+        if route.request.url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            trouble.append(route.request.url)
+            route.abort()
+
+    def act(body: str, *, theme: str = "light", width: int = 760, **options: Any) -> Any:
+        file = tmp_path / f"{len(contexts)}.html"
+        text = FRAME.format(theme=theme, ground=GROUND[theme], body=body)
+        file.write_text(text, encoding="utf-8")
+        context = browser.new_context(viewport={"width": width, "height": 1000}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.route("**/*", gate)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on(
+            "console",
+            lambda message: trouble.append(message.text) if message.type == "error" else None,
+        )
+        page.goto(file.as_uri())
+        return page
+
+    yield act
+    for context in contexts:
+        context.close()
+    assert trouble == []
+
+
+def luminance(colour: str) -> float:
+    """WCAG relative luminance of ``rgb(r, g, b)`` or ``#rrggbb``."""
+    if colour.startswith("#"):
+        parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    else:
+        parts = [int(part) for part in re.findall(r"\d+", colour)[:3]]
+    linear = [p / 3294.6 if p <= 10 else ((p / 255 + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.fixture
+def contrast() -> Callable[[str, str], float]:
+    """WCAG contrast of a colour with the ground of a theme in `framed`."""
+
+    def of(colour: str, theme: str) -> float:
+        low, high = sorted((luminance(colour), luminance(GROUND[theme])))
+        return (high + 0.05) / (low + 0.05)
+
+    return of
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,13 +4,11 @@ import dataclasses
 import math
 
 import pytest
-import torch
 
 from rnnlib import experiments
 from rnnlib.checks import ArgumentError
 from rnnlib.experiments import temporal_order
 from rnnlib.experiments.temporal_order import PLAIN, SETTINGS, Cell, Reading
-from rnnlib.tasks.synthetic import TemporalOrder
 
 SMOKE = SETTINGS["smoke"]
 
@@ -81,36 +79,6 @@ def test_clipping_solves_what_plain_descent_does_not():
     )
 
 
-def test_solved_means_at_most_one_percent_of_fresh_sequences():
-    """A network built to know the answer passes; one that guesses one class does not."""
-    task = TemporalOrder(12)
-    settings = dataclasses.replace(SMOKE, screen=200, test=400)
-    reading = settings.readings[0]
-    exam = temporal_order._Exam(settings, reading, task, (0,), torch.tensor([0, 0]), 2)
-
-    class Oracle:
-        W_rec = torch.zeros(2, 3, 3)
-
-        def states(self, symbols, *, last):
-            return symbols
-
-        def read_out(self, symbols):
-            relevant = symbols[symbols < 2].view(*symbols.shape[:2], 2)
-            target = relevant[..., 0] + 2 * relevant[..., 1]
-            logits = torch.nn.functional.one_hot(target, 4).float()
-            logits[1:] = torch.tensor([1.0, 0, 0, 0])  # the second replica always says class 0
-            return logits
-
-        def select(self, replicas):
-            assert replicas.tolist() == [0]
-            return self
-
-    finished = exam(Oracle(), 5, torch.arange(2))
-    assert finished.tolist() == [True, False]
-    assert exam.perfect_at.tolist() == [5, -1]
-    assert math.isclose(float(exam.best[1]), 0.75, abs_tol=0.1)
-
-
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
@@ -152,21 +120,6 @@ def test_unknown_reading_and_hidden_size_zero_are_named():
         run(SMOKE, seeds=(1, 1))
 
 
-def test_the_size_of_a_block_changes_no_batch(monkeypatch):
-    task, seeds = TemporalOrder(40), (3, 5)
-
-    def batches():
-        data = temporal_order._Data(task, seeds, 4, 6, "cpu")
-        return data.block, [data.at(step, torch.tensor([1, 0, 1])) for step in range(1, 14)]
-
-    whole, expected = batches()
-    monkeypatch.setattr(temporal_order, "_BLOCK_SYMBOLS", 4 * 2 * 4 * 40)
-    parts, found = batches()
-    assert (whole, parts) == (6, 4)
-    for one, two in zip(expected, found, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-
-
 def test_a_run_whose_weights_overflow_is_recorded_as_diverged():
     cell = Cell(10, 1e38, init_std=1.0, thresholds=(PLAIN,))
     reading = Reading("overflow", (cell,), n_updates=10)
@@ -174,18 +127,3 @@ def test_a_run_whose_weights_overflow_is_recorded_as_diverged():
     metrics = record.results[0].metrics
     assert metrics["diverged"] == [True, True]
     assert metrics["solved"] == [False, False]
-
-
-@pytest.mark.parametrize("scale", SETTINGS)
-def test_no_two_streams_are_one(scale):
-    """torch's CPU generator keeps the low 32 bits of its seed; those must differ."""
-    settings = SETTINGS[scale]
-    last = max(reading.n_updates for reading in settings.readings)
-    steps = range(settings.check_every, last + 1, settings.check_every)
-    asked = [(2, step) for step in steps] + [(3, step) for step in steps]
-    streams = [
-        temporal_order._stream(seed, *purpose).initial_seed() % 2**32
-        for seed in settings.seeds
-        for purpose in [(0,), (1,), *asked]
-    ]
-    assert len(set(streams)) == len(streams)

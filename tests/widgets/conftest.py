@@ -1,4 +1,4 @@
-"""Run the functions of wall.js in Node and bring their numbers back to Python."""
+"""Run the functions of a figure's module in Node and bring their numbers back to Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnlib.widgets import page
 
 # JSON knows neither typed arrays nor infinities: arrays go as lists, the rest as words.
 DRIVER = """
-import * as wall from "./wall.mjs";
+import * as figure from "./figure.mjs";
 let text = "";
 for await (const part of process.stdin) text += part;
 const words = { Infinity, "-Infinity": -Infinity, NaN };
@@ -26,11 +26,12 @@ const write = (key, value) =>
   typeof value === "number" && !Number.isFinite(value) ? String(value)
   : ArrayBuffer.isView(value) ? Array.from(value) : value;
 const results = JSON.parse(text, read).map(([name, ...given]) =>
-  typeof wall[name] === "function" ? wall[name](...given) : wall[name]);
+  typeof figure[name] === "function" ? figure[name](...given) : figure[name]);
 console.log(JSON.stringify(results.map((result) => result === undefined ? null : result), write));
 """
 
 Calls = list[list[Any]]
+JavaScript = Callable[[Calls], list[Any]]
 
 
 def _node() -> str:
@@ -62,10 +63,13 @@ def _unspell(value: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def javascript(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Calls], list[Any]]:
-    """Evaluate ``[name, *arguments]`` calls of wall.js, all in one process."""
-    folder = tmp_path_factory.mktemp("javascript")
-    (folder / "wall.mjs").write_text(page.module(), encoding="utf-8")
+def module_in_node(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], JavaScript]:
+    """Evaluate ``[name, *arguments]`` calls of a figure's module, all in one process."""
+    return lambda name: _evaluator(name, tmp_path_factory.mktemp(name))
+
+
+def _evaluator(name: str, folder: Path) -> JavaScript:
+    (folder / "figure.mjs").write_text(page.module(name), encoding="utf-8")
     (folder / "driver.mjs").write_text(DRIVER, encoding="utf-8")
 
     def evaluate(calls: Calls) -> list[Any]:

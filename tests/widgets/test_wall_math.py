@@ -14,9 +14,15 @@ import torch
 from torch import Tensor
 
 from rnnlib import dynamics, surface
-from rnnlib.widgets import page, picture
+from rnnlib.widgets import Wall, page
+from rnnlib.widgets import wall_picture as picture
 
 JavaScript = Callable[[list[list[Any]]], list[Any]]
+
+
+@pytest.fixture(scope="module")
+def javascript(module_in_node: Callable[[str], JavaScript]) -> JavaScript:
+    return module_in_node("wall")
 
 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -222,16 +228,16 @@ def test_the_page_accepts_what_python_accepts(
 ) -> None:
     assert javascript([["objection", name, value]]) == [message]
     if message is None:
-        assert page.accepted(name, value) == value
+        assert Wall.accepted(name, value) == value
     else:
         with pytest.raises(ValueError, match=f"^{name} must be "):
-            page.accepted(name, value)
+            Wall.accepted(name, value)
 
 
 def test_both_languages_hold_the_same_constants(javascript: JavaScript) -> None:
     window, defaults, n_steps = javascript([["WINDOW"], ["DEFAULTS"], ["N_STEPS"]])
     assert {name: tuple(ends) for name, ends in window.items()} == picture.WINDOW
-    assert defaults == dataclasses.asdict(page.Wall())
+    assert defaults == dataclasses.asdict(Wall())
     assert n_steps == picture.N_STEPS
 
 
@@ -251,7 +257,7 @@ def test_the_printed_picture_has_the_colours_of_the_screen(javascript: JavaScrip
 
 def test_the_anchors_are_viridis() -> None:
     viridis = pytest.importorskip("matplotlib").colormaps["viridis"]
-    for i, anchor in enumerate(re.findall(r'"([0-9a-f]{6})"', page.module())):
+    for i, anchor in enumerate(re.findall(r'"([0-9a-f]{6})"', page.module("wall"))):
         expected = [round(255 * channel) for channel in viridis(i / 8)[:3]]
         assert list(bytes.fromhex(anchor)) == pytest.approx(expected, abs=2)
 
@@ -273,7 +279,7 @@ def test_numbers_read_well(javascript: JavaScript, number: float, text: str) -> 
 
 
 def test_the_walk_in_plain_floats_equals_rnnlib(generator: torch.Generator) -> None:
-    """picture.descend, which draws the printed figure, against surface.descend."""
+    """wall_picture.descend, which draws the printed figure, against surface.descend."""
     w = uniform(20, 5, 6, generator)
     starts = torch.stack([w, (surface.wall_line(w) + 0.3).clamp(max=-2)], dim=-1)
     truth = surface.descend(starts, learning_rate=0.05, threshold=0.1, n_steps=20)

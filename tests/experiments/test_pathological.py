@@ -1,0 +1,143 @@
+"""The pathological tasks: pairing, all tasks through one path, what a network is measured by."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from rnnlib import experiments
+from rnnlib.checks import ArgumentError
+from rnnlib.experiments import pathological
+from rnnlib.experiments.inside import inside
+from rnnlib.experiments.pathological import ARMS, SETTINGS, STARTS, TASKS, Cell, Reading, draw_
+from rnnlib.experiments.trials import stream
+from rnnlib.init import spectral_radius
+from rnnlib.models import Elman
+from rnnlib.tasks.synthetic import TemporalOrder
+
+SMOKE = SETTINGS["smoke"]
+
+
+def run(*cells, n_updates=10, workers=1, linger=0, **changes):
+    reading = Reading("it", cells, n_updates=n_updates, linger=linger)
+    settings = dataclasses.replace(SMOKE, readings=(reading,), **changes)
+    (record,) = experiments.run("pathological", settings, workers=workers, progress=False)
+    return record
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_goes_through_the_same_path(task):
+    record = run(Cell(task, 12, 0.01, 1.0, hidden_size=6, arms=("SGD-CR",)), n_updates=5)
+    (result,) = record.results
+    assert result.metrics["solved"] == [False, False]
+    assert all(0 <= error <= 1 for error in result.metrics["error_twice"])
+    assert all(omega > 0 for omega in result.metrics["omega_first"])
+
+
+def test_arms_differ_in_clipping_and_regulariser_alone():
+    record = run(Cell("order", 12, 0.1, 4.0, threshold=0.05, hidden_size=8))
+    by_arm = {result.condition["arm"]: result.metrics for result in record.results}
+    assert list(by_arm) == list(ARMS)
+    starts = [m["rho_start"] for m in by_arm.values()]
+    assert starts == [starts[0]] * 4
+    assert [max(m["clipped_fraction"]) > 0 for m in by_arm.values()] == [False, True, False, True]
+    ends = {tuple(m["rho_end"]) for m in by_arm.values()}
+    assert len(ends) == 4
+
+
+def test_without_weight_the_regularised_arms_are_the_others():
+    record = run(Cell("order", 12, 0.1, 0.0, threshold=0.05, hidden_size=8))
+    by_arm = {result.condition["arm"]: result.metrics for result in record.results}
+    assert by_arm["SGD"] == by_arm["SGD-R"]
+    assert by_arm["SGD-C"] == by_arm["SGD-CR"]
+
+
+def test_the_regulariser_learns_temporal_order_where_descent_does_not():
+    """Small enough for a test: length 20, 20 units, three seeds."""
+    cell = Cell("order", 20, 0.1, 4.0, hidden_size=20, arms=("SGD", "SGD-CR"))
+    record = run(cell, n_updates=1500, seeds=(0, 1, 2), check_every=100, screen=400, test=1000)
+    plain, both = (result.metrics for result in record.results)
+    assert sum(both["solved"]) >= 2
+    assert sum(both["solved"]) > sum(plain["solved"])
+    assert all(end > 1 for end, ok in zip(both["rho_end"], both["solved"], strict=True) if ok)
+
+
+def test_processes_and_stacks_change_nothing():
+    cells = (
+        Cell("order", 12, 0.1, 4.0, hidden_size=8),
+        Cell("addition", 14, 0.01, 0.5, hidden_size=8, shortest=10),
+    )
+    assert run(*cells).same_result(run(*cells, workers=2))
+
+
+def test_starts():
+    for start, (radius, norm) in {
+        "sigmoid": (0.0747, 0.1364),
+        "basic_tanh": (0.747, 1.364),
+        "smart_tanh": (0.95, 1.80),
+    }.items():
+        model = Elman(6, 50, 4, replicas=40)
+        draw_(model, start, [stream(seed, 0) for seed in range(40)])
+        rho = spectral_radius(model.W_rec.detach())
+        assert rho.mean().item() == pytest.approx(radius, rel=0.03)
+        sigma = torch.linalg.matrix_norm(model.W_rec.detach(), ord=2)
+        assert sigma.mean().item() == pytest.approx(norm, rel=0.05)
+        assert not model.b.any()
+    assert ((model.W_rec != 0).sum(2) == 15).all()
+
+
+def test_inside_an_orthogonal_linear_network_nothing_is_lost():
+    model = Elman(6, 8, 4, replicas=2, nonlinearity="linear").draw_(0.1, [stream(0, 0)] * 2)
+    with torch.no_grad():
+        model.W_rec.copy_(torch.linalg.qr(torch.randn(2, 8, 8)).Q)
+    found = inside(model, TemporalOrder(20), [stream(0, 1)] * 2)
+    for name in ("ratio_low", "ratio_median", "ratio_high", "singular_low", "product_norm"):
+        assert found[name].tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+def test_inside_a_contracting_network_the_state_comes_home():
+    model = Elman(6, 8, 4).draw_(0.1, [stream(0, 0)])
+    found = inside(model, TemporalOrder(20), [stream(0, 1)])
+    last = model.states(TemporalOrder(20).sample(20, generator=stream(0, 1))[0][None], last=True)
+    assert found["to_attractor"].item() == pytest.approx(last.norm(dim=2).mean().item(), rel=1e-4)
+    assert found["ratio_high"] < 1
+    assert found["singular_high"] < 1
+
+
+def test_what_is_not_finite_is_told_as_such():
+    model = Elman(6, 8, 4, replicas=2).draw_(0.1, [stream(0, 0)] * 2)
+    with torch.no_grad():
+        model.W_out[0] = math.nan
+    found = inside(model, TemporalOrder(20), [stream(0, 1)] * 2)
+    assert all(value[0].isnan() for value in found.values())
+    assert all(value[1].isfinite() for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "ordr"}, "task must be one of .*order.*got 'ordr'"),
+        ({"start": "tanh"}, "start must be one of .*basic_tanh.*got 'tanh'"),
+        ({"arms": ("SGD-X",)}, "arm must be one of .*SGD-CR.*got 'SGD-X'"),
+        ({"arms": ("SGD", "SGD")}, "arms must hold at least one value and none twice"),
+        ({"alpha": -1.0}, "alpha must hold finite numbers >= 0, got -1.0"),
+        ({"threshold": 0.0}, "threshold must be"),
+        ({"learning_rate": math.nan}, "learning_rate must be"),
+        ({"seq_len": 9}, "seq_len must be an integer >= 10, got 9"),
+        ({"shortest": 20}, "longest must be"),
+        ({"form": "cubed"}, "regulariser must be one of"),
+        ({"start": "smart_tanh", "hidden_size": 10}, "hidden_size must be an integer >= 15"),
+    ],
+)
+def test_bad_cells_are_refused_before_anything_is_run(change, message):
+    cell = dataclasses.replace(Cell("order", 12, 0.1, 4.0), **change)
+    reading = Reading("it", (cell,), n_updates=10)
+    with pytest.raises(ArgumentError, match=message):
+        pathological.jobs(dataclasses.replace(SMOKE, readings=(reading,)))
+
+
+@pytest.mark.parametrize("scale", SETTINGS)
+def test_presets_are_accepted(scale):
+    assert pathological.jobs(SETTINGS[scale])
+    assert {c.start for r in SETTINGS["paper"].readings for c in r.cells} == set(STARTS)

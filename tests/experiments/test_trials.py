@@ -1,0 +1,136 @@
+"""Exams and training data of synthetic tasks: what passes, what is drawn, and from which stream."""
+
+import types
+
+import pytest
+import torch
+
+from rnnlib.experiments import pathological, temporal_order, trials
+from rnnlib.experiments.trials import Batch, Data, Exam, answers, stream
+from rnnlib.models import Elman
+from rnnlib.tasks.synthetic import Addition, Memorisation, Redrawn, TemporalOrder
+
+EXAM = {"n_updates": 100, "check_every": 5, "screen": 200, "test": 400}
+
+
+class Oracle:
+    """Knows the answers; its second replica always says class 0."""
+
+    W_rec = torch.zeros(2, 3, 3)
+    weak = ()  # replicas that have forgotten
+
+    def states(self, symbols, *, last, lengths, errors):
+        return symbols
+
+    def read_out(self, symbols):
+        relevant = symbols[symbols < 2].view(*symbols.shape[:2], 2)
+        target = relevant[..., 0] + 2 * relevant[..., 1]
+        logits = torch.nn.functional.one_hot(target, 4).float()
+        for r in (1, *self.weak):
+            logits[r : r + 1] = torch.tensor([1.0, 0, 0, 0])
+        return logits
+
+    def select(self, replicas):
+        assert replicas.tolist() == [0]
+        return self
+
+
+def test_solved_means_at_most_one_percent_of_fresh_sequences():
+    exam = Exam(TemporalOrder(12), (0,), torch.tensor([0, 0]), **EXAM)
+    assert exam(Oracle(), 5, torch.arange(2)).tolist() == [True, False]
+    assert exam.solved_at.tolist() == [5, -1]
+    assert exam.perfect_at.tolist() == [5, -1]
+    assert exam.error[1] == pytest.approx(0.75, abs=0.1)
+
+
+def test_a_network_that_lingers_may_relapse():
+    exam, oracle = Exam(TemporalOrder(12), (0,), torch.tensor([0, 0]), linger=15, **EXAM), Oracle()
+    assert not exam(oracle, 5, torch.arange(2)).any()
+    oracle.weak = (0,)
+    assert not exam(oracle, 10, torch.arange(2)).any()
+    oracle.weak = ()
+    assert not exam(oracle, 15, torch.arange(2)).any()
+    assert exam(oracle, 20, torch.arange(2)).tolist() == [True, False]
+    assert exam.relapses.tolist() == [1, 0]
+    assert exam.solved_at.tolist() == [5, -1]  # the first time counts
+
+
+def test_between_checks_only_the_radius_is_looked_at():
+    exam = Exam(TemporalOrder(12), (0,), torch.tensor([0, 0]), **EXAM)
+    oracle = types.SimpleNamespace(W_rec=torch.eye(3).expand(2, -1, -1) * 1.5)
+    assert not exam(oracle, 3, torch.arange(2)).any()
+    assert exam.rho_passed_one_at.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("task", [TemporalOrder(40), Redrawn(Addition(20), 20, 40)])
+def test_the_size_of_a_block_changes_no_batch(monkeypatch, task):
+    seeds = (3, 5)
+
+    def batches():
+        data = Data(task, seeds, 4, 6, "cpu")
+        return data.block, [data.at(step, torch.tensor([1, 0, 1])) for step in range(1, 14)]
+
+    whole, expected = batches()
+    monkeypatch.setattr(trials, "_BLOCK_SYMBOLS", 4 * 2 * 4 * task.max_length)
+    parts, found = batches()
+    assert (whole, parts) == (6, 4)
+    for one, two in zip(expected, found, strict=True):
+        longest = int(one.lengths.max())
+        assert torch.equal(one.lengths, two.lengths)
+        assert torch.equal(one.inputs[:, :, :longest], two.inputs[:, :, :longest])
+        assert torch.equal(one.targets, two.targets)
+
+
+def test_the_sequences_of_an_update_share_a_length_and_updates_do_not():
+    data = Data(Redrawn(TemporalOrder(20), 20, 60), (1, 2), 4, 50, "cpu")
+    lengths = torch.stack([data.at(step, torch.arange(2)).lengths for step in range(1, 51)])
+    assert (lengths == lengths[..., :1]).all()
+    assert len(lengths[:, 0, 0].unique()) > 20
+    assert (lengths[:, 0, 0] != lengths[:, 1, 0]).any()
+
+
+def test_a_stream_goes_on_after_a_restart():
+    task = Redrawn(TemporalOrder(20), 20, 60)
+    data, again = (Data(task, (1, 2), 4, 3, "cpu") for _ in range(2))
+    for step in range(1, 6):
+        data.at(step, torch.arange(2))
+    again.load_state_dict(data.state_dict())
+    for step in range(6, 12):
+        for a, b in zip(
+            data.at(step, torch.arange(2)), again.at(step, torch.arange(2)), strict=True
+        ):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("task", [Redrawn(Addition(20), 20, 40), Memorisation(6)])
+def test_padding_does_not_reach_the_answers(task):
+    """A replica among longer ones answers as it does alone."""
+    model = Elman(task.n_inputs, 5, task.n_outputs, replicas=3)
+    model.draw_(0.5, [stream(seed, 0) for seed in range(3)])
+    together = task.sample_replicas(4, [stream(seed, 1) for seed in range(3)])
+    outputs, batch = answers(model, task, together)
+    losses = task.loss(outputs, batch.targets, batch.lengths)
+    for r in range(3):
+        one = model.select(torch.tensor([r]))
+        alone = Batch(*(part[r : r + 1] for part in together))
+        expected, cut = answers(one, task, alone)
+        torch.testing.assert_close(
+            losses[r : r + 1], task.loss(expected, cut.targets, cut.lengths), rtol=1e-5, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("scale", temporal_order.SETTINGS)
+@pytest.mark.parametrize("experiment", [temporal_order, pathological])
+def test_no_two_streams_are_one(experiment, scale):
+    """torch's CPU generator keeps the low 32 bits of its seed; those must differ."""
+    settings = experiment.SETTINGS[scale]
+    last = max(reading.n_updates for reading in settings.readings)
+    steps = range(settings.check_every, last + 1, settings.check_every)
+    asked = [(trials.SCREEN, step) for step in steps] + [(trials.TEST, step) for step in steps]
+    once = [(p,) for p in (trials.WEIGHTS, trials.TRAINING, trials.LENGTHS, trials.INSIDE)]
+    streams = [
+        stream(seed, *purpose).initial_seed() % 2**32
+        for seed in settings.seeds
+        for purpose in [*once, (trials.LONGER, 0), *asked]
+    ]
+    assert len(set(streams)) == len(streams)
