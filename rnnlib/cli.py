@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
 import tempfile
@@ -24,7 +25,8 @@ from rnnlib.experiments.plan import Estimate, estimate, quantity, seconds_of
 from rnnlib.experiments.runner import UNFINISHED, Means, WorkersLost, check_cluster, forget
 from rnnlib.experiments.runner import run as execute
 from rnnlib.overrides import assignments, override, parse_seeds, selections
-from rnnlib.records import SCALES, Record, RecordError, Records, default_folder, write
+from rnnlib.records import SCALES, Record, RecordError, Records, default_folder, read, write
+from rnnlib.schema import to_json
 from rnnlib.tasks.data import DATASETS, DataError, available, fetch
 
 OWN_RUNS = Path("records")
@@ -72,6 +74,9 @@ def run(
     workers: Annotated[int, typer.Option(help="Processes at a time; 0: one a core.")] = 0,
     cluster: Annotated[str, typer.Option(help="Address of a Dask scheduler.")] = "",
     every: Annotated[str, typer.Option(help="Time between checkpoints.")] = "1m",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite records of other settings or seeds.")
+    ] = False,
 ) -> None:
     """Run an experiment, write its records and say which claims they settle.
 
@@ -103,6 +108,9 @@ def run(
         folder = Path(out) if out else OWN_RUNS if own or scale == "smoke" else default_folder()
         _check_writable(folder)
         todo = [(name, job) for job in module.jobs(settings, device)]
+    if not replace:
+        for _, job in todo:
+            _check_same_run(job, folder)
     with deadline.listening():
         _run_all(todo, folder, means, deadline, once=missing)
     for _, job in todo:
@@ -163,8 +171,7 @@ def plan_all(
             typer.echo(f"{name}: {error}")
             continue
         for job in jobs:
-            there = (folder / f"{job.name}.json").exists()
-            state = "recorded" if there else "missing"
+            state = "recorded" if _recorded(job, folder) else "missing"
             typer.echo(f"{_plan_line(job, estimate(job, means))}  [{state}]")
 
 
@@ -180,7 +187,7 @@ def _by_value(means: Means, folder: Path) -> list[Job]:
             typer.echo(f"{name}: left out: {error}")
             continue
         for job in jobs:
-            if not (folder / f"{job.name}.json").exists():
+            if not _recorded(job, folder):
                 guess = estimate(job, means)
                 found.append((claims / len(jobs) / max(guess.seconds, 1.0), job))
     return [job for _, job in sorted(found, key=lambda pair: -pair[0])]
@@ -405,6 +412,28 @@ def _check_writable(folder: Path) -> None:
     except OSError:
         message = f"out must be a folder that can be written to, got {str(folder)!r}"
         raise ArgumentError(message) from None
+
+
+def _check_same_run(job: Job, folder: Path) -> None:
+    """Refuse to put a run in the place of one with other settings or seeds."""
+    path = folder / f"{job.name}.json"
+    if not path.exists():
+        return
+    old, told = read(path), json.loads(to_json(job.settings))
+    if old.settings != told or tuple(old.seeds) != job.seeds:
+        raise ArgumentError(
+            f"out must not hold a run of other settings or seeds under the name {job.name}, got "
+            f"'{folder}'; choose another folder, or --replace"
+        )
+
+
+def _recorded(job: Job, folder: Path) -> bool:
+    """Whether the folder holds this very run; what cannot be read counts as missing."""
+    try:
+        record = read(folder / f"{job.name}.json")
+    except RecordError:
+        return False
+    return record.settings == json.loads(to_json(job.settings)) and tuple(record.seeds) == job.seeds
 
 
 def _say_verdicts(name: str, new: list[Record], folder: Path) -> None:

@@ -75,6 +75,19 @@ def git_state(folder: Path = _PACKAGE) -> tuple[str | None, bool | None]:
     return commit, None if changes is None else bool(changes)
 
 
+def has_commit(commit: str, folder: Path = _PACKAGE) -> bool | None:
+    """Return whether the repository of ``folder`` has ``commit``; None where git tracks nothing.
+
+    A clone of a few commits does not know the others: None there as well.
+    """
+    here, _ = git_state(folder)
+    if here is None:
+        return None
+    if _git(folder, "cat-file", "-e", f"{commit}^{{commit}}") is not None:
+        return True
+    return None if _git(folder, "rev-parse", "--is-shallow-repository") == "true" else False
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
     """Return what git prints, or ``None`` if it is not there or fails."""
     # Inside a hook, GIT_DIR and friends would point git to another repository.

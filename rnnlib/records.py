@@ -36,6 +36,7 @@ def make(
     variant: str = "",
     reduced: str = "",
     curves: Mapping[str, np.ndarray] | None = None,
+    code: tuple[str | None, bool | None] | None = None,
 ) -> Record:
     """Build a record of a finished run and fill in where it comes from.
 
@@ -44,6 +45,8 @@ def make(
         results: one entry a condition; each metric holds one value for each of ``seeds``.
         reduced: what differs from the paper's set-up; empty at paper scale.
         curves: arrays worth keeping, written to an ``.npz`` beside the record.
+        code: the `git_state` when the run began; a long run may end beside newer code than its
+            own. Without: that of now.
 
     Raises:
         ArgumentError: for a scale that does not exist.
@@ -53,7 +56,7 @@ def make(
     stem = "-".join(part for part in (experiment, variant, scale) if part)
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         settings = dataclasses.asdict(settings)
-    commit, dirty = git_state()
+    commit, dirty = code or git_state()
     packed = _pack(curves, stem) if curves else None
     digest = hashlib.sha256(packed).hexdigest() if packed is not None else ""
     record = validate(

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rnnlib.checks import ArgumentError, one_of
 from rnnlib.claims import Row, evaluate, papers
 from rnnlib.experiments.jobs import Job
 from rnnlib.overrides import override, selections
+from rnnlib.provenance import has_commit, library_versions
 from rnnlib.records import Record, RecordError, Records
 from rnnlib.schema import to_json
 from rnnlib.tasks.data import DataError
@@ -123,9 +125,10 @@ def merge(arrivals: Arrivals, folder: Path) -> None:
 def check_belongs(record: Record, *, allow_dirty: bool = False) -> None:
     """Accept a record of this version's experiments at this version's settings.
 
-    A record says "paper" or "reduced" of a preset: its settings, its seeds in their order and
-    what was reduced must be those of the preset. More seeds would be welcome, but fewer or
-    others would let somebody choose the luckier ones.
+    A record says "paper" or "reduced" of a preset: its settings, its seeds in their order, its
+    conditions and what was reduced must be those of the preset. More seeds would be welcome, but
+    fewer or others would let somebody choose the luckier ones. What nobody can see is a number
+    that was changed by hand: for that the commit is there, and the command that runs it again.
 
     Raises:
         ArgumentError, RecordError: naming what is accepted and what was found.
@@ -139,11 +142,32 @@ def check_belongs(record: Record, *, allow_dirty: bool = False) -> None:
         ("settings", job.settings, record.settings),
         ("seeds", list(job.seeds), record.seeds),
         ("reduced", job.reduced, record.reduced),
+        ("conditions", list(job.conditions), [result.condition for result in record.results]),
     ):
         _check_same(name, json.loads(to_json(ours)), json.loads(to_json(theirs)))
+    _check_origin(record)
     if not allow_dirty and (record.git_commit is None or record.git_dirty is not False):
         found = "no commit" if record.git_commit is None else "changes that no commit holds"
         raise RecordError(f"code must be that of a commit, got {found}; see --allow-dirty")
+
+
+def _check_origin(record: Record) -> None:
+    """Accept what this version, a device and a clock can have said of a run."""
+    measured = [sorted(result.metrics) for result in record.results]
+    if any(names != measured[0] for names in measured):
+        raise RecordError(f"metrics must be the same in all conditions, got {measured!r:.120}")
+    ours, theirs = library_versions()["rnnlib"], record.versions.get("rnnlib")
+    if theirs != ours:
+        raise RecordError(f"versions.rnnlib must be {ours!r}, got {theirs!r}")
+    one_of("device", record.device.partition(":")[0], ("cpu", "cuda"))
+    try:
+        made = datetime.fromisoformat(record.utc)
+    except ValueError:
+        raise RecordError(f"utc must be a date and time, got {record.utc!r}") from None
+    if made > datetime.now(UTC) + timedelta(days=1):  # a day for clocks that are wrong
+        raise RecordError(f"utc must not lie in the future, got {record.utc!r}")
+    if record.git_commit is not None and has_commit(record.git_commit) is False:
+        raise RecordError(f"git_commit must be one of this repository, got {record.git_commit}")
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:

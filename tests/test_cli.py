@@ -18,7 +18,7 @@ from rnnlib.claims.claim import Claim, Verdict
 from rnnlib.experiments import plan
 from rnnlib.experiments.jobs import Job, Unit
 from rnnlib.experiments.runner import WorkersLost
-from rnnlib.records import Records, Result, read
+from rnnlib.records import Records, read
 from rnnlib.tasks.data import DATASETS, DataError
 
 
@@ -64,12 +64,11 @@ def experiment(name):
                 experiment=name,
                 variant=part.name,
                 scale=settings.scale,
-                settings=dataclasses.asdict(settings),
+                settings=dataclasses.asdict(settings) | {"parts": [part.name]},
                 seeds=settings.seeds,
                 units=(Unit(Work(name, settings, part), 7, 3e9, 2.0**21),),
-                collect=lambda parts: [
-                    Result(condition={}, metrics={"rate": [row["rate"] for row in parts[0]]})
-                ],
+                conditions=[{}],
+                collect=lambda parts: [{"rate": [row["rate"] for row in parts[0]]}],
                 reduced=settings.reduced,
             )
             for part in settings.parts
@@ -121,6 +120,7 @@ def rnnlib(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("rnnlib.experiments._NAMES", ("toy",))
     monkeypatch.setitem(sys.modules, "rnnlib.experiments.toy", toy)
     monkeypatch.setitem(sys.modules, "rnnlib.claims.p12", types.SimpleNamespace(CLAIMS=CLAIMS))
+    monkeypatch.setitem(sys.modules, "rnnlib.claims.p13", types.SimpleNamespace(CLAIMS=[]))
     monkeypatch.setattr(cli, "default_folder", lambda: tmp_path / "book" / "records")
     # A calibration would begin the units as well; how it works is another test's.
     monkeypatch.setattr(plan, "seconds_an_update", lambda unit, seconds: 0.01)
@@ -138,7 +138,8 @@ def rnnlib(monkeypatch, tmp_path, capsys):
 
 def test_run_writes_the_record_and_says_what_follows(rnnlib, tmp_path):
     code, out, err = rnnlib("run", "toy")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert "toy-b-reduced: 100%" in err
     folder = tmp_path / "book" / "records"
     assert sorted(os.listdir(folder)) == ["toy-a-reduced.json", "toy-b-reduced.json"]
     assert read(folder / "toy-a-reduced.json").seeds == [0, 1, 2]
@@ -160,7 +161,7 @@ def test_smoke_runs_and_changed_settings_stay_out_of_the_books_folder(rnnlib, tm
     for arguments in (
         ("--scale", "smoke"),
         ("--seeds", "0-1"),
-        ("--set", "learning_rate=0.2"),
+        ("--set", "learning_rate=0.2", "--replace"),
     ):
         assert rnnlib("run", "toy", *arguments)[0] == 0
     assert not (tmp_path / "book").exists()
@@ -168,6 +169,27 @@ def test_smoke_runs_and_changed_settings_stay_out_of_the_books_folder(rnnlib, tm
     record = read(tmp_path / "records" / "toy-a-reduced.json")
     assert record.settings["learning_rate"] == 0.2
     assert record.reduced == "everything; settings changed by hand: learning_rate=0.2"
+
+
+def test_a_run_takes_the_place_of_its_like_alone(rnnlib):
+    assert rnnlib("run", "toy", "--seeds", "0-1", "--out", "here")[0] == 0
+    assert rnnlib("run", "toy", "--seeds", "0-1", "--out", "here")[0] == 0
+    kept = read("here/toy-a-reduced.json")
+    for others in (("--seeds", "0-2"), ("--seeds", "0-1", "--set", "learning_rate=0.2")):
+        code, _, err = rnnlib("run", "toy", *others, "--out", "here")
+        assert code == 2
+        assert "out must not hold a run of other settings or seeds" in err
+        assert "toy-a-reduced, got 'here'; choose another folder, or --replace" in err
+    assert read("here/toy-a-reduced.json").same_result(kept)
+    assert rnnlib("run", "toy", "--seeds", "0-2", "--out", "here", "--replace")[0] == 0
+    assert read("here/toy-a-reduced.json").seeds == [0, 1, 2]
+
+
+def test_what_cannot_be_read_counts_as_missing(rnnlib, tmp_path):
+    folder = tmp_path / "book" / "records"
+    folder.mkdir(parents=True)
+    (folder / "toy-a-paper.json").write_text("garbage")
+    assert rnnlib("plan")[1].count("[missing]") == 2
 
 
 def test_a_changed_paper_run_is_no_longer_at_paper_scale(rnnlib, tmp_path):
@@ -217,7 +239,7 @@ def test_choosing_parts_changes_no_result(rnnlib, tmp_path):
         (["plan", "--workers", "-1"], "workers must be an integer >= 0, got -1"),
         (["walk"], "No such command 'walk'"),
         (["ledger", "P12-E8"], "claim must be one of the 2 ids"),
-        (["ledger", "--paper", "p99"], "paper must be one of p12, got 'p99'"),
+        (["ledger", "--paper", "p99"], "paper must be one of p12, p13, got 'p99'"),
         (["ledger", "--verdict", "right"], "verdict must be one of reproduced, "),
         (["ledger", "--records", "absent"], "records must be a folder, got 'absent'"),
         (["ledger", "--write", "absent/x.md"], "--write must name a file in a folder that exists"),

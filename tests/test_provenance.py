@@ -33,6 +33,9 @@ def test_git_state_tells_a_commit_from_changes_and_from_no_repository(tmp_path):
     assert commit is not None
     assert len(commit) == 40
     assert dirty is False
+    assert provenance.has_commit(commit, package) is True
+    assert provenance.has_commit("0" * 40, package) is False
+    assert provenance.has_commit(commit, tmp_path.parent) is None
     (tmp_path / "record.json").write_text("{}", encoding="utf-8")
     assert provenance.git_state(package) == (commit, False)  # beside the code: does not count
     (package / "a.py").write_text("2\n", encoding="utf-8")

@@ -43,6 +43,7 @@ def toy_jobs(settings: Settings, device: str) -> list[Job]:
             settings={"part": part, "limit": settings.limit, "rates": settings.rates},
             seeds=settings.seeds,
             units=(),
+            conditions=[{}],
             collect=lambda parts: [],
             reduced=settings.reduced,
         )
@@ -79,6 +80,7 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rnnlib.experiments.toy", TOY)
     monkeypatch.setitem(sys.modules, "rnnlib.claims.p12", types.SimpleNamespace(CLAIMS=[CLAIM]))
     monkeypatch.setattr("rnnlib.records.git_state", lambda: (COMMIT, False))
+    monkeypatch.setattr("rnnlib.records_import.has_commit", lambda commit: commit == COMMIT)
 
 
 def a_record(scale: str = "paper", variant: str = "a", rate: float = 1.0, **changes) -> Record:
@@ -285,7 +287,9 @@ def test_results_that_no_claim_can_read_are_refused(away: Path, home: Path) -> N
     result = [{"condition": {}, "metrics": {"rat": [1.0] * 3}}]
     path = records.write(a_record(results=result), away)
     found = records_import.examine([path], home)
-    assert found.refused == ("P12-T1 cannot be judged with them: KeyError: 'rate'",)
+    (line,) = found.refused
+    assert line.startswith("P12-T1 cannot be judged with them: RecordError: P12-T1: toy-a-paper")
+    assert line.endswith("lacks what the check reads: KeyError('rate')")
 
 
 def test_one_that_does_not_belong_keeps_all_out(away: Path, home: Path) -> None:
@@ -399,3 +403,42 @@ def test_the_books_own_records_belong(monkeypatch: pytest.MonkeyPatch) -> None:
             continue  # the data set is not on this machine
         checked += 1
     assert checked >= 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"results": [{"condition": {}, "metrics": {"rate": [1.0] * 3}}] * 2},
+            "conditions must be [{}] at this scale, got [{}, {}]",
+        ),
+        (
+            {"results": [{"condition": {"dataset": "b"}, "metrics": {"rate": [1.0] * 3}}]},
+            "conditions.0 must be {} at this scale, got {'dataset': 'b'}",
+        ),
+        ({"versions": {"rnnlib": "0.0.1"}}, "versions.rnnlib must be "),
+        ({"versions": {}}, "versions.rnnlib must be "),
+        ({"device": "teapot"}, "device must be one of cpu, cuda, got 'teapot'"),
+        ({"utc": "2999-01-01T00:00:00Z"}, "utc must not lie in the future, got '2999"),
+        ({"utc": "2026-13-01T00:00:00Z"}, "utc must be a date and time, got '2026-13"),
+        ({"git_commit": "0" * 40}, "git_commit must be one of this repository, got 0000"),
+    ],
+)
+def test_what_no_run_of_this_version_can_have_said_is_refused(
+    away: Path, home: Path, changes: dict, message: str
+) -> None:
+    path = edited(records.write(a_record(), away), **changes)
+    assert refusal(path, home).startswith(message)
+
+
+def test_a_metric_that_one_condition_lacks_is_refused(
+    away: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [{"n": 1}, {"n": 2}]
+    monkeypatch.setattr(
+        TOY, "jobs", lambda *a: [dataclasses.replace(j, conditions=both) for j in toy_jobs(*a)]
+    )
+    metrics = ({"rate": [1.0] * 3, "norm": [1.0] * 3}, {"rate": [1.0] * 3})
+    results = [{"condition": c, "metrics": m} for c, m in zip(both, metrics, strict=True)]
+    path = records.write(a_record(results=results), away)
+    assert refusal(path, home).startswith("metrics must be the same in all conditions, got [['n")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from rnnlib.records import SCALES, Record, Records
+from rnnlib.records import SCALES, Record, RecordError, Records
 
 Value = float | int | bool | str
 KINDS = ("figure", "table", "equation", "algorithm", "statement")
@@ -148,6 +148,7 @@ def evaluate(claim: Claim, records: Records) -> Row:
     check and is not caught, except ``NotMeasured``.
 
     Raises:
+        RecordError: naming the records, if they lack a condition or a metric.
         TypeError: if the check returns something else than plain values and a verdict.
         ValueError: for "wrong as printed" without a repaired statement.
     """
@@ -175,6 +176,9 @@ def evaluate(claim: Claim, records: Records) -> Row:
         values = claim.measure(used)
     except NotMeasured as missing:
         return Row(claim, Verdict.NOT_RUN, str(missing) or "–")
+    except (KeyError, IndexError) as error:
+        names = ", ".join(record.name for record in used)
+        raise RecordError(f"{claim.id}: {names}: lacks what the check reads: {error!r}") from error
     verdict = _judged(claim, values)
     scale = min((record.scale for record in used), key=SCALES.index)
     if verdict is Verdict.REPRODUCED and scale != "paper":

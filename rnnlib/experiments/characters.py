@@ -15,7 +15,6 @@ from rnnlib.checks import ArgumentError, at_least, distinct, positive
 from rnnlib.experiments.carried import Outcome, Piece, columns, fit
 from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
 from rnnlib.models import Elman
-from rnnlib.records import Result
 from rnnlib.tasks import text
 
 TITLE = "Next-character prediction: bits a character"
@@ -129,30 +128,32 @@ def _job(settings: Settings, name: str, device: str) -> Job:
     n_symbols = len(corpus.alphabet)
     length = min(len(corpus.train), settings.n_characters or len(corpus.train)) - 1
     n_updates = settings.n_epochs * -(-length // settings.chunk)
-    groups = [_Group(settings, name, stack, device) for stack in stacks(arms, ARMS_A_STACK, device)]
 
-    def collect(parts: list[list[dict[str, Any]]]) -> list[Result]:
+    def cost(group: _Group) -> tuple[float, float]:
+        sizes = (settings.chunk, settings.hidden_size, n_symbols, n_symbols)
+        flops, held = elman_cost(len(group.arms), 1, *sizes, read=settings.chunk)
+        return flops * n_updates, held * settings.n_streams
+
+    _, each = cost(_Group(settings, name, (arms[0],), device))
+    groups = [
+        _Group(settings, name, stack, device)
+        for stack in stacks(arms, ARMS_A_STACK, device, bytes_each=each)
+    ]
+
+    def collect(parts: list[list[dict[str, Any]]]) -> list[dict[str, list[Any]]]:
         measured = {
             arm: Outcome(**row)
             for group, rows in zip(groups, parts, strict=True)
             for arm, row in zip(group.arms, rows, strict=True)
         }
         return [
-            Result(
-                condition={"dataset": name, "learning_rate": rate, "threshold": threshold},
-                metrics=columns(
-                    [measured[_Arm(rate, threshold, seed)] for seed in settings.seeds],
-                    "bits",
-                    1 / math.log(2),
-                ),
+            columns(
+                [measured[_Arm(rate, threshold, seed)] for seed in settings.seeds],
+                "bits",
+                1 / math.log(2),
             )
             for rate, threshold in conditions
         ]
-
-    def cost(group: _Group) -> tuple[float, float]:
-        sizes = (settings.chunk, settings.hidden_size, n_symbols, n_symbols)
-        flops, held = elman_cost(len(group.arms), 1, *sizes, read=settings.chunk)
-        return flops * n_updates, held * settings.n_streams
 
     described = {k: v for k, v in dataclasses.asdict(settings).items() if k != "seeds"}
     return Job(
@@ -162,6 +163,10 @@ def _job(settings: Settings, name: str, device: str) -> Job:
         settings=described | {"datasets": [name], "thresholds": list(thresholds)},
         seeds=settings.seeds,
         units=tuple(Unit(group, n_updates, *cost(group)) for group in groups),
+        conditions=[
+            {"dataset": name, "learning_rate": rate, "threshold": threshold}
+            for rate, threshold in conditions
+        ],
         collect=collect,
         reduced=settings.reduced,
     )

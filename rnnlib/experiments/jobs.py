@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +12,6 @@ import torch
 from rnnlib.checkpoint import Survival
 from rnnlib.checks import ArgumentError, at_least, distinct
 from rnnlib.provenance import library_versions, source_digest
-from rnnlib.records import Result
 from rnnlib.schema import to_json
 
 Item = TypeVar("Item")
@@ -54,7 +53,9 @@ class Job:
 
     Attributes:
         units: independent of each other; longest first is fastest.
-        collect: makes the results from what the units returned, in the order of ``units``.
+        conditions: what the results of the record are of, in order.
+        collect: makes each condition's metrics, a value a seed, from what the units returned, in
+            the order of ``units``.
         settings: what the record says about how it was made.
         reduced: what a reduced run reduced.
     """
@@ -65,7 +66,8 @@ class Job:
     settings: dict[str, Any]
     seeds: tuple[int, ...]
     units: tuple[Unit, ...]
-    collect: Callable[[list[list[dict[str, Any]]]], list[Result]] = field(repr=False)
+    conditions: Sequence[Mapping[str, Any]]
+    collect: Callable[[list[list[dict[str, Any]]]], list[dict[str, list[Any]]]] = field(repr=False)
     reduced: str = ""
 
     @property

@@ -15,7 +15,6 @@ from rnnlib.checks import at_least, distinct, positive
 from rnnlib.experiments.carried import Outcome, Piece, columns, fit
 from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
 from rnnlib.models import Elman
-from rnnlib.records import Result
 from rnnlib.tasks import music
 
 TITLE = "Polyphonic music: negative log-likelihood a time step"
@@ -117,30 +116,29 @@ def _job(settings: Settings, name: str, device: str) -> Job:
     rolls = music.load(name)
     lengths = [len(piece.inputs) for piece in pieces(rolls.train, settings.n_songs)]
     n_updates = settings.n_epochs * sum(-(-length // settings.chunk) for length in lengths)
-    groups = [
-        _Group(settings, name, seeds, device)
-        for seeds in stacks(settings.seeds, SEEDS_A_STACK, device)
-    ]
-
-    def collect(parts: list[list[dict[str, Any]]]) -> list[Result]:
-        measured = {
-            arm: Outcome(**row)
-            for group, rows in zip(groups, parts, strict=True)
-            for arm, row in zip(group.arms, rows, strict=True)
-        }
-        return [
-            Result(
-                condition={"dataset": name, "threshold": threshold},
-                metrics=columns([measured[threshold, seed] for seed in settings.seeds], "nll"),
-            )
-            for threshold in settings.thresholds
-        ]
 
     def cost(group: _Group) -> tuple[float, float]:
         flops, held = elman_cost(
             len(group.arms), 1, settings.chunk, settings.hidden_size, 88, 88, read=settings.chunk
         )
         return flops * n_updates, held * 32  # scores are taken of 32 songs at a time
+
+    _, each = cost(_Group(settings, name, settings.seeds[:1], device))
+    groups = [
+        _Group(settings, name, seeds, device)
+        for seeds in stacks(settings.seeds, SEEDS_A_STACK, device, bytes_each=each)
+    ]
+
+    def collect(parts: list[list[dict[str, Any]]]) -> list[dict[str, list[Any]]]:
+        measured = {
+            arm: Outcome(**row)
+            for group, rows in zip(groups, parts, strict=True)
+            for arm, row in zip(group.arms, rows, strict=True)
+        }
+        return [
+            columns([measured[threshold, seed] for seed in settings.seeds], "nll")
+            for threshold in settings.thresholds
+        ]
 
     return Job(
         experiment="music",
@@ -150,6 +148,7 @@ def _job(settings: Settings, name: str, device: str) -> Job:
         | {"datasets": [name]},
         seeds=settings.seeds,
         units=tuple(Unit(group, n_updates, *cost(group)) for group in groups),
+        conditions=[{"dataset": name, "threshold": t} for t in settings.thresholds],
         collect=collect,
         reduced=settings.reduced,
     )

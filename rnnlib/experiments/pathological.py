@@ -31,7 +31,6 @@ from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
 from rnnlib.experiments.trials import INSIDE, LONGER, WEIGHTS, Data, Exam, answers, columns, stream
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
-from rnnlib.records import Result
 from rnnlib.regulariser import Regulariser
 from rnnlib.tasks.synthetic import (
     Addition,
@@ -366,20 +365,14 @@ def _job(settings: Settings, reading: Reading, device: str) -> Job:
         )
     ]
 
-    def collect(parts: list[list[dict[str, Any]]]) -> list[Result]:
+    def collect(parts: list[list[dict[str, Any]]]) -> list[dict[str, list[Any]]]:
         measured = {
             (group.cell, *arm): row
             for group, rows in zip(groups, parts, strict=True)
             for arm, row in zip(group.arms, rows, strict=True)
         }
         return [
-            Result(
-                condition={
-                    **{k: v for k, v in dataclasses.asdict(cell).items() if k != "arms"},
-                    "arm": arm,
-                },
-                metrics=columns([measured[cell, arm, seed] for seed in settings.seeds]),
-            )
+            columns([measured[cell, arm, seed] for seed in settings.seeds])
             for cell in reading.cells
             for arm in cell.arms
         ]
@@ -398,6 +391,11 @@ def _job(settings: Settings, reading: Reading, device: str) -> Job:
         },
         seeds=settings.seeds,
         units=tuple(Unit(group, reading.n_updates, *group.cost()) for group in groups),
+        conditions=[
+            {**{k: v for k, v in dataclasses.asdict(cell).items() if k != "arms"}, "arm": arm}
+            for cell in reading.cells
+            for arm in cell.arms
+        ],
         collect=collect,
         reduced=", ".join(part for part in said if part) if settings.reduced else "",
     )

@@ -31,8 +31,8 @@ from rnnlib.checkpoint import Deadline, Stopped, Survival
 from rnnlib.checks import ArgumentError
 from rnnlib.experiments.jobs import Job, Unit, code_digest
 from rnnlib.progress import Bar, noted, noting
-from rnnlib.provenance import usable_cores
-from rnnlib.records import Record
+from rnnlib.provenance import git_state, usable_cores
+from rnnlib.records import Record, Result
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def run(job: Job, folder: Path, means: Means, deadline: Deadline | None = None) 
         WorkersLost: if processes are lost again and again.
     """
     deadline = deadline or Deadline()
-    place = _place(job, folder, means)
+    place, code = _place(job, folder, means), git_state()  # what was imported, not what is there
     with _alone_in(place, job, folder):
         place.mkdir(exist_ok=True)
         for left_by_a_kill in (*place.glob(".*.tmp"), *place.glob("sitting-*")):
@@ -115,11 +115,15 @@ def run(job: Job, folder: Path, means: Means, deadline: Deadline | None = None) 
             job.scale,
             job.settings,
             job.seeds,
-            job.collect(parts),
+            [
+                Result(condition=dict(condition), metrics=metrics)
+                for condition, metrics in zip(job.conditions, job.collect(parts), strict=True)
+            ],
             wall_time_s=spent.total,
             device=means.device,
             variant=job.variant,
             reduced=job.reduced,
+            code=code,
         )
         records.write(record, folder)
     return record

@@ -27,7 +27,6 @@ from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
 from rnnlib.experiments.trials import WEIGHTS, Data, Exam, answers, columns, stream
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
-from rnnlib.records import Result
 from rnnlib.tasks.synthetic import TemporalOrder
 from rnnlib.train import train
 
@@ -223,21 +222,14 @@ def _job(settings: Settings, reading: Reading, device: str) -> Job:
         )
     ]
 
-    def collect(parts: list[list[dict[str, Any]]]) -> list[Result]:
+    def collect(parts: list[list[dict[str, Any]]]) -> list[dict[str, list[Any]]]:
         measured = {
             arm: row
             for group, rows in zip(groups, parts, strict=True)
             for arm, row in zip(group.arms, rows, strict=True)
         }
         return [
-            Result(
-                condition={
-                    "reading": reading.name,
-                    **{k: v for k, v in dataclasses.asdict(cell).items() if k != "thresholds"},
-                    "threshold": threshold,
-                },
-                metrics=columns([measured[cell, threshold, seed] for seed in settings.seeds]),
-            )
+            columns([measured[cell, threshold, seed] for seed in settings.seeds])
             for cell in reading.cells
             for threshold in cell.thresholds
         ]
@@ -257,6 +249,15 @@ def _job(settings: Settings, reading: Reading, device: str) -> Job:
         },
         seeds=settings.seeds,
         units=tuple(Unit(group, reading.n_updates, *group.cost()) for group in groups),
+        conditions=[
+            {
+                "reading": reading.name,
+                **{k: v for k, v in dataclasses.asdict(cell).items() if k != "thresholds"},
+                "threshold": threshold,
+            }
+            for cell in reading.cells
+            for threshold in cell.thresholds
+        ],
         collect=collect,
         reduced=", ".join(part for part in said if part) if settings.reduced else "",
     )

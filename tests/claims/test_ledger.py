@@ -12,7 +12,7 @@ import pytest
 from rnnlib.checks import ArgumentError
 from rnnlib.claims import PAPERS, find, ledger, of_paper, papers
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict, duration, evaluate
-from rnnlib.records import Records, default_folder, make
+from rnnlib.records import RecordError, Records, default_folder, make
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,6 +117,14 @@ def test_variants_limit_what_a_claim_rests_on():
     assert evaluate(a_claim(variants=("a", "c")), kept).verdict is Verdict.NOT_RUN
 
 
+def test_records_that_lack_a_metric_are_named():
+    def lacking(found):
+        return {"rate": found[0].results[0].metrics["absent"]}
+
+    with pytest.raises(RecordError, match=r"P12-T1: music-reduced: lacks what .*'absent'"):
+        evaluate(a_claim(measure=lacking), Records([a_record()]))
+
+
 def test_not_measured_is_said_and_other_faults_are_not_hidden():
     def lacking(found):
         raise NotMeasured("no run without clipping")
@@ -125,9 +133,9 @@ def test_not_measured_is_said_and_other_faults_are_not_hidden():
     assert (row.verdict, row.ours) == (Verdict.NOT_RUN, "no run without clipping")
 
     def broken(found):
-        return {"rate": found[0].results[0].metrics["absent"]}
+        return {"rate": 1 / 0}
 
-    with pytest.raises(KeyError):
+    with pytest.raises(ZeroDivisionError):
         evaluate(a_claim(measure=broken), Records([a_record()]))
 
 

@@ -140,6 +140,7 @@ def made_of(*units):
         settings={},
         seeds=(0,),
         units=units,
+        conditions=(),
         collect=never,
     )
 

@@ -671,3 +671,10 @@ def test_a_worker_whose_sitting_is_over_stops(tmp_path):
     assert runner._in_worker(*arguments) is None
     thread.join()
     assert checkpoint.read(place / "unit-0")["done"] > 0
+
+
+def test_a_record_names_the_code_that_ran_and_not_what_came_after(tmp_path, monkeypatch):
+    states = iter([("a" * 40, False), ("b" * 40, True)])
+    monkeypatch.setattr(runner, "git_state", lambda: next(states))
+    record = runner.run(job(), tmp_path, ALONE)
+    assert (record.git_commit, record.git_dirty) == ("a" * 40, False)
