@@ -409,8 +409,8 @@ def test_the_books_own_records_belong(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "message"),
     [
         (
-            {"results": [{"condition": {}, "metrics": {"rate": [1.0] * 3}}] * 2},
-            "conditions must be [{}] at this scale, got [{}, {}]",
+            {"results": [{"condition": c, "metrics": {"rate": [1.0] * 3}} for c in ({}, {"n": 1})]},
+            "conditions must be [{}] at this scale, got [{}, {'n': 1}]",
         ),
         (
             {"results": [{"condition": {"dataset": "b"}, "metrics": {"rate": [1.0] * 3}}]},
