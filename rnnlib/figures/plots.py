@@ -98,12 +98,13 @@ def outcomes(
             mean and counted beside the marker: no mean over them says anything.
     """
     for y, arms in enumerate(rows.values()):
-        for shift, (arm, values) in zip((0.17, -0.17), arms.items(), strict=True):
+        places = np.linspace(0.17, -0.17, len(arms)) * (1 if len(arms) < 3 else 1.6)
+        for shift, (arm, values) in zip(places, arms.items(), strict=True):
             style: dict[str, Any] = {**ARMS[arm], "linestyle": "none", "capsize": 3}
             place = shift - y
             if isinstance(values, tuple):
                 mean, sd = values
-                ax.errorbar(mean, place, xerr=sd, markerfacecolor="white", **style)
+                ax.errorbar(mean, place, xerr=sd or None, markerfacecolor="white", **style)
                 continue
             kept = [value for value in values if value < worst]
             if kept:
@@ -114,7 +115,8 @@ def outcomes(
                 beside = blended_transform_factory(ax.transAxes, ax.transData)
                 options = {"va": "center", "fontsize": 9, "color": ARMS[arm]["color"]}
                 ax.text(1.01, place, note, transform=beside, **options)
-    keys = [Line2D([], [], **{**ARMS[arm], "linestyle": "none"}, label=arm) for arm in ARMS]
-    ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    shown = dict.fromkeys(arm for arms in rows.values() for arm in arms)
+    keys = [Line2D([], [], **{**ARMS[arm], "linestyle": "none"}, label=arm) for arm in shown]
+    ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(shown))
     ax.set_yticks([-y for y in range(len(rows))], list(rows))
     ax.grid(axis="x", color="#e4e4e4")

@@ -16,6 +16,11 @@ BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 ARMS: dict[str, dict[str, Any]] = {
     "plain": {"color": VERMILLION, "linestyle": "-", "marker": "o"},
     "clipped": {"color": BLUE, "linestyle": "--", "marker": "^"},
+    # The four algorithms of the second paper; the first two are those above by another name.
+    "SGD": {"color": VERMILLION, "linestyle": "-", "marker": "o"},
+    "SGD-C": {"color": BLUE, "linestyle": "--", "marker": "^"},
+    "SGD-R": {"color": ORANGE, "linestyle": ":", "marker": "s"},
+    "SGD-CR": {"color": GREEN, "linestyle": "-.", "marker": "D"},
 }
 # Up to three curves of one kind, the first the most striking.
 SERIES: tuple[dict[str, Any], ...] = (

@@ -69,7 +69,7 @@ def descents(
     windows = ((3.5, 7.0, -3.3, 1.2), (4.25, 5.15, -2.72, -2.12))
     titles = ("plain: thrown off the wall", "rescaled: along the wall (a closer view)")
     for ax, path, arm, title, (w0, w1, b0, b1) in zip(
-        panels, (plain, clipped), ARMS, titles, windows, strict=True
+        panels, (plain, clipped), ("plain", "clipped"), titles, windows, strict=True
     ):
         grid = torch.linspace(0, 1, 400, dtype=torch.float64)
         image = surface_map(ax, w0 + (w1 - w0) * grid, b0 + (b1 - b0) * grid)
