@@ -10,6 +10,7 @@ record a reading:
 * ``addition``, ``multiplication``, ``order_3bit``, ``permutation``, ``memorisation``: the others.
 * ``any_length``: one network for all lengths, redrawn at every update.
 * ``relapse``: what happens after success.
+* ``long``, ``any_length_200``: lengths up to 200 with the budget that a few hours of a CPU allow.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ class Reading:
     n_updates: int
     batch: int = 20
     linger: int = 0  # updates after success, in which a network may relapse
+    seeds: tuple[int, ...] = ()  # instead of the settings' own
     reduced: str = ""
 
 
@@ -130,6 +132,14 @@ class Settings:
         known = {r.name: r for r in self.readings}
         chosen = tuple(known[one_of("reading", n, known)] for n in names)
         return dataclasses.replace(self, readings=chosen)
+
+    def at(self, *lengths: int) -> Settings:
+        """The same settings at these lengths alone."""
+        readings = tuple(
+            dataclasses.replace(r, cells=tuple(c for c in r.cells if c.seq_len in lengths))
+            for r in self.readings
+        )
+        return dataclasses.replace(self, readings=readings)
 
 
 def _cells(task: str, lengths: tuple[int, ...], **options: Any) -> tuple[Cell, ...]:
@@ -174,7 +184,7 @@ SETTINGS: dict[str, Settings] = {
     "reduced": Settings(
         scale="reduced",
         seeds=tuple(range(16)),
-        reduced="lengths up to 50 instead of 200",
+        reduced="fewer updates",
         readings=(
             Reading(
                 "order",
@@ -228,6 +238,26 @@ SETTINGS: dict[str, Settings] = {
                 n_updates=16_000,
                 linger=8000,
             ),
+            Reading(
+                "long",
+                _cells(
+                    "order",
+                    (100, 150, 200),
+                    learning_rate=0.01,
+                    alpha=4.0,
+                    arms=("SGD-C", "SGD-CR"),
+                ),
+                n_updates=300_000,
+                seeds=tuple(range(5)),
+                reduced="basic tanh alone, two algorithms",
+            ),
+            Reading(
+                "any_length_200",
+                (Cell("order", 199, shortest=50, arms=("SGD-CR",), **_PROGRAM),),
+                n_updates=336_000,
+                seeds=tuple(range(5)),
+                reduced="SGD-CR alone",
+            ),
         ),
     ),
     "paper": Settings(
@@ -235,6 +265,12 @@ SETTINGS: dict[str, Settings] = {
         seeds=tuple(range(5)),
         check_every=1000,
         readings=(
+            Reading(
+                "order",
+                _cells("order", (10, *_PAPER_LENGTHS), learning_rate=0.1, alpha=4.0),
+                n_updates=100_000,
+                seeds=tuple(range(16)),
+            ),
             Reading(
                 "figure_7",
                 tuple(
@@ -311,6 +347,8 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
         accepted = f"a divisor of check_every = {settings.check_every}"
         raise ArgumentError(f"watch_every must be {accepted}, got {settings.watch_every}")
     for reading in settings.readings:
+        check_seeds(reading.seeds or settings.seeds)
+        distinct("cells", reading.cells)
         at_least("linger", reading.linger, 0)
         at_least("n_updates", reading.n_updates, 1)
         for cell in reading.cells:
@@ -354,11 +392,12 @@ def draw_(model: Elman, start: str, generators: list[torch.Generator]) -> Elman:
 
 
 def _job(settings: Settings, reading: Reading, device: str) -> Job:
+    seeds_of_all = reading.seeds or settings.seeds
     groups = [
         _Group(settings, reading, cell, seeds, device)
         for cell in sorted(reading.cells, key=lambda cell: -cell.seq_len * cell.hidden_size)
         for seeds in stacks(
-            settings.seeds,
+            seeds_of_all,
             SEEDS_A_STACK,
             device,
             bytes_each=_Group(settings, reading, cell, (0,), device).cost()[1],
@@ -372,7 +411,7 @@ def _job(settings: Settings, reading: Reading, device: str) -> Job:
             for arm, row in zip(group.arms, rows, strict=True)
         }
         return [
-            columns([measured[cell, arm, seed] for seed in settings.seeds])
+            columns([measured[cell, arm, seed] for seed in seeds_of_all])
             for cell in reading.cells
             for arm in cell.arms
         ]
@@ -389,7 +428,7 @@ def _job(settings: Settings, reading: Reading, device: str) -> Job:
                 for name in ("check_every", "watch_every", "screen", "test", "longer")
             },
         },
-        seeds=settings.seeds,
+        seeds=seeds_of_all,
         units=tuple(Unit(group, reading.n_updates, *group.cost()) for group in groups),
         conditions=[
             {**{k: v for k, v in dataclasses.asdict(cell).items() if k != "arms"}, "arm": arm}

@@ -123,14 +123,12 @@ def test_padding_does_not_reach_the_answers(task):
 @pytest.mark.parametrize("experiment", [temporal_order, pathological])
 def test_no_two_streams_are_one(experiment, scale):
     """torch's CPU generator keeps the low 32 bits of its seed; those must differ."""
-    settings = experiment.SETTINGS[scale]
-    last = max(reading.n_updates for reading in settings.readings)
-    steps = range(settings.check_every, last + 1, settings.check_every)
-    asked = [(trials.SCREEN, step) for step in steps] + [(trials.TEST, step) for step in steps]
+    settings, used = experiment.SETTINGS[scale], set()
     once = [(p,) for p in (trials.WEIGHTS, trials.TRAINING, trials.LENGTHS, trials.INSIDE)]
-    streams = [
-        stream(seed, *purpose).initial_seed() % 2**32
-        for seed in settings.seeds
-        for purpose in [*once, (trials.LONGER, 0), *asked]
-    ]
-    assert len(set(streams)) == len(streams)
+    for reading in settings.readings:
+        steps = range(settings.check_every, reading.n_updates + 1, settings.check_every)
+        asked = [(purpose, step) for purpose in (trials.SCREEN, trials.TEST) for step in steps]
+        seeds = getattr(reading, "seeds", ()) or settings.seeds
+        used |= {(seed, *p) for seed in seeds for p in (*once, (trials.LONGER, 0), *asked)}
+    streams = {stream(*purpose).initial_seed() % 2**32 for purpose in used}
+    assert len(streams) == len(used)
