@@ -4,6 +4,7 @@
 """
 
 from rnnlib.figures.diagrams import bifurcation, network, split_steps
+from rnnlib.figures.errors import inside
 from rnnlib.figures.kernels import over_size
 from rnnlib.figures.plots import label, outcomes, power_iteration, profile, spread, success
 from rnnlib.figures.scores import rows_of, text_table
@@ -22,6 +23,7 @@ from rnnlib.figures.style import (
     YELLOW,
     use_book_style,
 )
+from rnnlib.figures.tasks import sequences
 from rnnlib.figures.wall import cliff, descents, surface_map
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "bifurcation",
     "cliff",
     "descents",
+    "inside",
     "label",
     "network",
     "outcomes",
@@ -47,6 +50,7 @@ __all__ = [
     "power_iteration",
     "profile",
     "rows_of",
+    "sequences",
     "split_steps",
     "spread",
     "success",
