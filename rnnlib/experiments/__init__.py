@@ -19,7 +19,10 @@ from rnnlib.checks import one_of
 from rnnlib.experiments import runner
 from rnnlib.records import Record
 
-_NAMES = ("temporal_order", "music", "characters", "pathological")
+_NAMES = (
+    *("temporal_order", "music", "characters"),
+    *("pathological", "regularised_music", "regularised_characters"),
+)
 
 
 def names() -> list[str]:

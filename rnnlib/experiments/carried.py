@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from rnnlib.checkpoint import Survival
-from rnnlib.checks import ArgumentError, at_least
+from rnnlib.checks import ArgumentError, at_least, one_of
 from rnnlib.models import Elman
+from rnnlib.regulariser import Regulariser
 from rnnlib.train import train
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """``(logits (R, B, T, O), targets (R, B, T, ...)) -> nats (R, B, T)`` for every step."""
+
+REDUCTIONS = ("sum", "mean")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a replica reached at its epoch of best validation loss, in nats a step."""
+    """What a replica reached at its epoch of best validation loss, in nats a step.
+
+    The regulariser's columns are NaN where there is none; ``halvings`` counts those of its
+    learning rate.
+    """
 
     train: float
     valid: float
@@ -40,6 +47,10 @@ class Outcome:
     max_norm: float
     clipped_fraction: float
     valid_curve: tuple[float, ...]
+    omega_first: float = math.nan
+    omega_last: float = math.nan
+    opposed_fraction: float = math.nan
+    halvings: int = 0
 
 
 def fit(
@@ -54,12 +65,14 @@ def fit(
     learning_rate: float | Tensor,
     threshold: float | Tensor,
     orders: Sequence[torch.Generator],
+    regulariser: Regulariser | None = None,
+    reduction: str = "sum",
+    halve: bool = False,
     survival: Survival | None = None,
 ) -> list[Outcome]:
     """Train every replica and report each at its own best epoch.
 
-    One update is one chunk of at most ``chunk`` steps of one piece; its loss is the *sum* over its
-    steps, so that clipping thresholds mean what they mean in P12. The state is zero at the start
+    One update is one chunk of at most ``chunk`` steps of one piece. The state is zero at the start
     of a piece and carried, without its gradient, from chunk to chunk; the shorter last chunk is
     kept. Each replica goes through the pieces in its own order, drawn anew every epoch.
 
@@ -70,12 +83,18 @@ def fit(
         chunk: most steps an update goes back in time.
         learning_rate, threshold: one number, or one for each replica ``(R,)``.
         orders: a generator for each replica; replicas to be paired get equal seeds.
+        regulariser: joins the gradient; with schedule "1/t" its epoch must be that of the pieces,
+            see `updates_an_epoch`.
+        reduction: what the loss of an update is, the "sum" or the "mean" over the steps of its
+            chunk; a clipping threshold is on the same scale.
+        halve: halve a replica's learning rate whenever its epoch's loss rose; see `Halving`.
         survival: saves the state between updates; see `rnnlib.train.train`.
 
     Raises:
-        ArgumentError: for no pieces, an empty piece, a chunk below 1, no epochs, or too few or
-            too many orders.
+        ArgumentError: for no pieces, an empty piece, a chunk below 1, no epochs, too few or too
+            many orders, an unknown reduction, or a regulariser with another epoch.
     """
+    one_of("reduction", reduction, REDUCTIONS)
     at_least("chunk", chunk, 1)
     at_least("n_epochs", n_epochs, 1)
     for pieces in (train_pieces, valid_pieces, test_pieces):
@@ -91,6 +110,13 @@ def fit(
     device = model.W_rec.device
     chunks = _Chunks(train_pieces, chunk, orders, device)
     best = _Best(model, loss, valid_pieces, len(chunks), n_epochs)
+    halving = Halving(learning_rate, model.replicas, len(chunks)) if halve else None
+    errors = None
+    if regulariser is not None:
+        errors = regulariser.errors
+        if regulariser.schedule == "1/t" and regulariser.epoch != len(chunks):
+            accepted = f"{len(chunks)}, the updates of an epoch"
+            raise ArgumentError(f"regulariser.epoch must be {accepted}, got {regulariser.epoch}")
 
     def objective(
         work: Elman, step: int, replicas: Tensor, carry: Tensor | None
@@ -98,27 +124,33 @@ def fit(
         inputs, targets, mask, starts = chunks.at(step, replicas)
         if carry is not None:
             carry = torch.where(starts[:, None, None], 0.0, carry)
-        states = work.states(inputs[:, None], carry)
+        states = work.states(inputs[:, None], carry, errors=errors)
         nats = loss(work.read_out(states), targets[:, None])
         # Padding stands only behind the end of a piece, so the state that it spoils is never used.
-        return (nats[:, 0] * mask).sum(1), states[:, :, -1].detach()
+        total = (nats[:, 0] * mask).sum(1)
+        if halving is not None:
+            halving.note(step, replicas, total)
+        losses = total if reduction == "sum" else total / mask.sum(1)
+        return losses, states[:, :, -1].detach()
 
     history = train(
         model,
         objective,
-        learning_rate=learning_rate,
+        learning_rate=learning_rate if halving is None else halving,
         threshold=threshold,
         n_updates=n_epochs * len(chunks),
+        regulariser=regulariser,
         check=best,
         check_every=len(chunks),
         survival=survival,
-        parts=(chunks, best),
+        parts=(chunks, best) if halving is None else (chunks, best, halving),
     )
     train_loss = nats_per_step(best.model, loss, train_pieces)
     test_loss = nats_per_step(best.model, loss, test_pieces)
     outcomes = []
     for r in range(model.replicas):
         reached = math.isfinite(best.loss[r])
+        omega = {} if regulariser is None else _regularised(regulariser, r)
         outcomes.append(
             Outcome(
                 train=float(train_loss[r]) if reached else math.nan,
@@ -130,9 +162,67 @@ def fit(
                 max_norm=float(history.max_norm[r]),
                 clipped_fraction=float(history.clipped_fraction[r]),
                 valid_curve=tuple(best.curve[:, r].tolist()),
+                halvings=0 if halving is None else int(halving.times[r]),
+                **omega,
             )
         )
     return outcomes
+
+
+def updates_an_epoch(lengths: Sequence[int], chunk: int) -> int:
+    """How many chunks pieces of these lengths are cut into."""
+    return sum(-(-length // chunk) for length in lengths)
+
+
+class Halving:
+    """A learning rate for every replica, halved whenever the loss over an epoch rose.
+
+    P13, supplement, "Polyphonic music prediction", halves the rate when the error over an epoch
+    increases. Read here as the training loss: the sum over all steps of an epoch, each counted
+    before the update that it caused, against that of the epoch before. The text names no
+    validation error there, and a training error is what a run has "over" an epoch.
+
+    Args:
+        learning_rate: at the start; one number or ``(R,)``.
+        replicas: R.
+        epoch: updates in an epoch.
+
+    Attributes:
+        rate: ``(R,)`` float64, for the next update.
+        times: ``(R,)`` int64, how often it was halved.
+    """
+
+    def __init__(self, learning_rate: float | Tensor, replicas: int, epoch: int) -> None:
+        start = torch.as_tensor(learning_rate, dtype=torch.float64).cpu()
+        self.rate = start.expand(replicas) if start.dim() == 0 else start
+        self.epoch = epoch
+        self.times = torch.zeros(replicas, dtype=torch.int64)
+        self.total = torch.zeros(replicas, dtype=torch.float64)
+        self.before = torch.full((replicas,), math.inf, dtype=torch.float64)
+
+    def __call__(self, step: int) -> Tensor:
+        """The learning rates of update ``step``, to be asked for in turn."""
+        return self.rate
+
+    def note(self, step: int, replicas: Tensor, losses: Tensor) -> None:
+        """Add the losses ``(n,)`` that ``replicas`` met at update ``step``, the first being 1."""
+        self.total[replicas] += losses.detach().double().cpu()
+        if step % self.epoch == 0:
+            rose = torch.zeros_like(self.times, dtype=torch.bool)
+            rose[replicas] = (self.total > self.before)[replicas]
+            # Not in place: the update that is being made still goes by the old rate.
+            self.rate = torch.where(rose, self.rate / 2, self.rate)
+            self.times = self.times + rose
+            self.before, self.total = self.total, torch.zeros_like(self.total)
+
+    _NOTED = ("rate", "times", "total", "before")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._NOTED}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name in self._NOTED:
+            setattr(self, name, state[name])
 
 
 def nats_per_step(
@@ -160,8 +250,14 @@ def nats_per_step(
     return total / sum(len(piece.inputs) for piece in pieces)
 
 
-def columns(outcomes: Sequence[Outcome], unit: str, scale: float = 1.0) -> dict[str, list[Any]]:
-    """Outcomes as the metrics of a record, losses multiplied by ``scale`` and named by unit."""
+def columns(
+    outcomes: Sequence[Outcome], unit: str, scale: float = 1.0, *, regularised: bool = False
+) -> dict[str, list[Any]]:
+    """Outcomes as the metrics of a record, losses multiplied by ``scale`` and named by unit.
+
+    ``regularised`` adds what only a run with a regulariser or halved rates has.
+    """
+    extra = ("omega_first", "omega_last", "opposed_fraction", "halvings") if regularised else ()
     return {
         f"train_{unit}": [o.train * scale for o in outcomes],
         f"valid_{unit}": [o.valid * scale for o in outcomes],
@@ -171,6 +267,15 @@ def columns(outcomes: Sequence[Outcome], unit: str, scale: float = 1.0) -> dict[
         "mean_norm": [o.mean_norm for o in outcomes],
         "max_norm": [o.max_norm for o in outcomes],
         "clipped_fraction": [o.clipped_fraction for o in outcomes],
+        **{name: [getattr(o, name) for o in outcomes] for name in extra},
+    }
+
+
+def _regularised(regulariser: Regulariser, r: int) -> dict[str, Any]:
+    return {
+        "omega_first": float(regulariser.first[r]),
+        "omega_last": float(regulariser.last[r]),
+        "opposed_fraction": float(regulariser.opposed_fraction[r]),
     }
 
 

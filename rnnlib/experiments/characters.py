@@ -115,9 +115,9 @@ def cross_entropy_nats(logits: Tensor, targets: Tensor) -> Tensor:
     return flat.view_as(targets)
 
 
-def pieces(symbols: Tensor, n_parts: int = 1) -> list[Piece]:
-    """A text as next-character prediction, cut into ``n_parts`` of nearly equal length."""
-    return [Piece(part[:-1], part[1:]) for part in symbols.tensor_split(n_parts)]
+def pieces(symbols: Tensor, n_parts: int = 1, *, ahead: int = 1) -> list[Piece]:
+    """A text cut into ``n_parts`` of nearly equal length; at each character, the one ``ahead``."""
+    return [Piece(part[:-ahead], part[ahead:]) for part in symbols.tensor_split(n_parts)]
 
 
 def _job(settings: Settings, name: str, device: str) -> Job:

@@ -51,8 +51,13 @@ def small(settings: Any) -> Any:
     settings = dataclasses.replace(settings, **{k: v for k, v in SMALL.items() if k in kept})
     if "readings" not in kept:
         return settings
-    readings = []
+    readings: list[Any] = []
     for reading in settings.readings:
+        if not hasattr(reading, "cells"):
+            own = {f.name for f in dataclasses.fields(reading)}
+            sizes = {k: v for k, v in SMALL.items() if k in own}
+            readings.append(dataclasses.replace(reading, **sizes))
+            continue
         cells = [
             dataclasses.replace(c, hidden_size=16) if hasattr(c, "hidden_size") else c
             for c in reading.cells

@@ -1,0 +1,173 @@
+"""Polyphonic music with and without clipping and the regulariser (P13, section 4.2, Table 1)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from rnnlib.checks import at_least, distinct, one_of
+from rnnlib.experiments.arms import Arm, Course, compare
+from rnnlib.experiments.carried import Piece, updates_an_epoch
+from rnnlib.experiments.jobs import Job, check_seeds
+from rnnlib.experiments.music import bernoulli_nats, pieces
+from rnnlib.tasks import music
+
+TITLE = "Polyphonic music: negative log-likelihood a time step, with the regulariser"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A data set and the numbers that the supplement gives for it: those of Piano-midi.de.
+
+    With ``n_songs`` above 0 only the first ones of each fold are used.
+    """
+
+    name: str
+    n_epochs: int
+    hidden_size: int = 300
+    learning_rate: float = 1.0
+    alpha: float = 0.5
+    n_songs: int = 0
+    reduced: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Logistic units, chunks of 200, threshold 8 on the loss averaged over a chunk (supplement).
+
+    Arms: SGD, SGD-C, SGD-CR of Table 1, and SGD-CR-constant, whose alpha stays that of epoch 1.
+    The learning rate is halved whenever the loss over an epoch rose, see `carried.Halving`, and
+    the regulariser's weight is alpha / t in epoch t. Nottingham takes the numbers of Piano-midi.de,
+    as the supplement says; for MuseData its words "alpha was .1" and "alpha_t = 1/t" are read as
+    .1 / t, like the .5 / t of Piano-midi.de. The learning rate is the same in all arms.
+
+    Readings where the text is silent: alpha weighs the mean of Omega_k over the steps, as in the
+    authors' program, beside a loss that is a mean, too, and Omega_k takes squared norms; units
+    have biases; weights are from N(0, 0.1^2), the only initial distribution that the supplement
+    prints (for the addition task); the state is carried from chunk to chunk within a song, one
+    song at a time, songs in random order; scores are those of the epoch of best validation loss.
+    """
+
+    scale: str
+    seeds: tuple[int, ...]
+    readings: tuple[Reading, ...]
+    threshold: float = 8.0
+    chunk: int = 200
+    init_std: float = 0.1
+    form: str = "squared"
+    reduced: str = ""
+
+    def only(self, *names: str) -> Settings:
+        """The same settings with these data sets alone."""
+        known = {r.name: r for r in self.readings}
+        chosen = tuple(known[one_of("reading", n, known)] for n in names)
+        return dataclasses.replace(self, readings=chosen)
+
+
+def _paper_sets(n_epochs: int, reduced: str = "") -> tuple[Reading, ...]:
+    return (
+        Reading("piano-midi", n_epochs, reduced=reduced),
+        Reading("nottingham", n_epochs, reduced=reduced),
+        Reading(
+            "musedata", n_epochs, hidden_size=400, learning_rate=0.5, alpha=0.1, reduced=reduced
+        ),
+    )
+
+
+_STOPPED = "instead of training until the validation loss stops falling"
+
+
+SETTINGS = {
+    "smoke": Settings(
+        "smoke",
+        (0, 1),
+        (Reading("bach-chorales", 2, hidden_size=6, n_songs=3),),
+        reduced="everything",
+    ),
+    "reduced": Settings(
+        "reduced",
+        (0, 1, 2, 3, 4),
+        (
+            Reading(
+                "bach-chorales",
+                10,
+                hidden_size=100,
+                n_songs=100,
+                reduced=f"100 units instead of 300, the first 100 songs, 10 epochs {_STOPPED}",
+            ),
+            *_paper_sets(20, f"20 epochs {_STOPPED}"),
+        ),
+        reduced=f"at most 20 epochs {_STOPPED}",
+    ),
+    "paper": Settings("paper", (0, 1, 2, 3, 4), _paper_sets(250)),
+}
+
+
+def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
+    """One job a data set, which trains all arms from the same starts.
+
+    Raises:
+        ArgumentError: for settings outside their range; DataError for a set that cannot be had.
+    """
+    check_seeds(settings.seeds)
+    distinct("readings", [reading.name for reading in settings.readings])
+    at_least("chunk", settings.chunk, 1)
+    for reading in settings.readings:
+        at_least("n_songs", reading.n_songs, 0)
+    return [_job(settings, reading, device) for reading in settings.readings]
+
+
+@dataclass(frozen=True)
+class _Songs:
+    """The first ``n_songs`` of each fold of a data set; 0: all."""
+
+    name: str
+    n_songs: int
+
+    def __call__(self) -> tuple[list[Piece], list[Piece], list[Piece]]:
+        rolls = music.load(self.name)
+        train, valid, test = (
+            pieces(songs, self.n_songs) for songs in (rolls.train, rolls.valid, rolls.test)
+        )
+        return train, valid, test
+
+
+def _job(settings: Settings, reading: Reading, device: str) -> Job:
+    rolls, some = music.load(reading.name), reading.n_songs or None
+    course = Course(
+        data=_Songs(reading.name, reading.n_songs),
+        loss=bernoulli_nats,
+        sizes=(88, reading.hidden_size, 88),
+        bias=True,
+        init_std=settings.init_std,
+        chunk=settings.chunk,
+        n_epochs=reading.n_epochs,
+        epoch=updates_an_epoch([len(song) for song in rolls.train[:some]], settings.chunk),
+        scored=sum(len(song) for song in rolls.valid[:some]),
+        reduction="mean",
+        halve=True,
+        form=settings.form,
+    )
+    rate, clip, alpha = reading.learning_rate, settings.threshold, reading.alpha
+    arms = (
+        Arm("SGD", rate, schedule="1/t"),
+        Arm("SGD-C", rate, clip, schedule="1/t"),
+        Arm("SGD-CR", rate, clip, alpha, "1/t"),
+        Arm("SGD-CR-constant", rate, clip, alpha),
+    )
+    units, collect = compare([(course, arm) for arm in arms], settings.seeds, device, unit="nll")
+    shared = ("threshold", "chunk", "init_std", "form")
+    return Job(
+        experiment="regularised_music",
+        variant=reading.name,
+        scale=settings.scale,
+        settings={
+            "reading": dataclasses.asdict(reading),
+            **{name: getattr(settings, name) for name in shared},
+        },
+        seeds=settings.seeds,
+        units=units,
+        conditions=[{"dataset": reading.name, **arm.condition()} for arm in arms],
+        collect=collect,
+        reduced=reading.reduced or settings.reduced,
+    )
