@@ -23,7 +23,7 @@ from rnnlib.experiments.jobs import Job
 from rnnlib.experiments.plan import Estimate, estimate, quantity, seconds_of
 from rnnlib.experiments.runner import UNFINISHED, Means, WorkersLost, check_cluster, forget
 from rnnlib.experiments.runner import run as execute
-from rnnlib.overrides import assignments, override, parse_seeds, selections
+from rnnlib.overrides import assignments, override, parse_seeds, same_choice
 from rnnlib.records import SCALES, Record, RecordError, Records, default_folder, write
 from rnnlib.tasks.data import DATASETS, DataError, available, fetch
 
@@ -385,8 +385,7 @@ def _settings(preset: Any, seeds: str, changes: dict[str, str]) -> tuple[Any, bo
     settings = override(preset, changes)
     if seeds:
         settings = dataclasses.replace(settings, seeds=parse_seeds(seeds))
-    kept = {field: getattr(settings, field) for field in selections(preset)}
-    own = dataclasses.replace(preset, **kept) != settings
+    own = not same_choice(settings, preset)
     if own and getattr(preset, "scale", "smoke") != "smoke":
         said = [f"{key}={value}" for key, value in changes.items()]
         said += [f"seeds={seeds}"] if seeds else []

@@ -183,6 +183,14 @@ def test_choosing_parts_changes_no_result(rnnlib, tmp_path):
     assert os.listdir(tmp_path / "book" / "records") == ["toy-b-paper.json"]
 
 
+def test_a_change_of_all_parts_is_a_change_of_settings(rnnlib, tmp_path):
+    assert rnnlib("run", "toy", "--scale", "paper", "--set", "size=3", "--set", "parts=b")[0] == 0
+    assert not (tmp_path / "book").exists()
+    record = read(tmp_path / "records" / "toy-b-reduced.json")
+    assert record.settings["parts"] == [{"name": "b", "size": 3}]
+    assert record.reduced == "settings changed by hand: size=3, parts=b"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
