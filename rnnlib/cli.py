@@ -77,7 +77,7 @@ def run(
 
     Interrupted (Ctrl-C, a budget, a crash), the same command goes on where it stopped.
     """
-    check_device(device)
+    check_device(device, here=not cluster)
     at_least("workers", workers, 0)
     means = Means(device=device, workers=workers, cluster=cluster, every=seconds_of("every", every))
     deadline = Deadline(seconds_of("budget", budget) if budget else math.inf)
