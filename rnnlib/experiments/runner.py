@@ -50,6 +50,9 @@ ANSWER_S = 10.0
 UNFINISHED = "unfinished"
 """Folder beside the records where interrupted runs wait to be continued."""
 
+SPEEDS = "speeds.json"
+"""File in there of what `rnnlib.experiments.plan` has measured."""
+
 
 @dataclass(frozen=True)
 class Means:
@@ -153,6 +156,26 @@ def forget(job: Job, folder: Path, means: Means) -> None:
             os.unlink(lock)
     with contextlib.suppress(OSError):  # other jobs wait in it
         place.parent.rmdir()
+
+
+def tidy(folder: Path) -> None:
+    """Remove ``folder/unfinished`` if no job waits in it."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in (folder / UNFINISHED).iterdir()] == [SPEEDS]:
+            shutil.rmtree(folder / UNFINISHED)
+
+
+def share_done(job: Job, folder: Path, means: Means) -> float:
+    """The share of the operations of ``job`` that need not be done again, from 0 to 1."""
+    place, done = _place(job, folder, means), 0.0
+    if not place.is_dir():
+        return 0.0
+    for i, unit in enumerate(job.units):
+        if (place / f"unit-{i}.done").exists():
+            done += unit.flops
+        elif (saved := Survival(place / f"unit-{i}").restore()) is not None:
+            done += unit.flops * saved.get("done", 0) / max(unit.n_updates, 1)
+    return done / max(sum(unit.flops for unit in job.units), 1.0)
 
 
 def _place(job: Job, folder: Path, means: Means) -> Path:
