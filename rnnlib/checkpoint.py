@@ -41,7 +41,15 @@ class Stateful(Protocol):
 
 
 class Stopped(Exception):
-    """A run ended before it was done; what it had reached is saved."""
+    """A run ended before it was done.
+
+    Attributes:
+        saved: whether what it had reached is saved; otherwise an older state, if any, is.
+    """
+
+    def __init__(self, saved: bool = True) -> None:
+        super().__init__(saved)
+        self.saved = saved
 
 
 class CheckpointError(ValueError):
@@ -102,18 +110,19 @@ class Survival:
         checkpoint before it stays.
 
         Raises:
-            Stopped: after saving, when ``stop`` says so.
+            Stopped: after saving, when ``stop`` says so; it tells whether that succeeded.
         """
-        stopping = self.stop()
+        stopping, saved = self.stop(), False
         if stopping or time.monotonic() - self._saved_at >= self.every:
             if self.path is not None:
                 try:
                     write(self.path, state())
+                    saved = True
                 except OSError as error:
                     log.warning("%s: not saved: %s", self.path, error.strerror or error)
             self._saved_at = time.monotonic()
         if stopping:
-            raise Stopped
+            raise Stopped(saved)
 
     def clear(self) -> None:
         """Remove the checkpoints of a run that is done."""

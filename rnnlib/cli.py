@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,10 +22,20 @@ from rnnlib.claims import ledger as pages
 from rnnlib.claims.claim import Row, Verdict, duration, evaluate
 from rnnlib.environment import check_device, describe
 from rnnlib.experiments.jobs import Job
-from rnnlib.experiments.plan import Estimate, estimate, quantity, seconds_of
-from rnnlib.experiments.runner import UNFINISHED, Means, WorkersLost, check_cluster, forget
+from rnnlib.experiments.plan import Calibration, Estimate, estimate, quantity, seconds_of
+from rnnlib.experiments.runner import (
+    SPEEDS,
+    UNFINISHED,
+    Means,
+    WorkersLost,
+    check_cluster,
+    forget,
+    share_done,
+    tidy,
+)
 from rnnlib.experiments.runner import run as execute
-from rnnlib.overrides import assignments, override, parse_seeds, selections
+from rnnlib.overrides import assignments, override, parse_seeds, same_choice
+from rnnlib.provenance import hardware_name
 from rnnlib.records import SCALES, Record, RecordError, Records, default_folder, read, write
 from rnnlib.schema import to_json
 from rnnlib.tasks.data import DATASETS, DataError, available, fetch
@@ -34,6 +45,9 @@ OWN_RUNS = Path("records")
 
 UNFINISHED_CODE = 3
 """Exit code of a run that stopped in order before it was done."""
+
+CALIBRATION = 0.05
+"""Share of a budget that may be spent on finding out what a run will take."""
 
 app = typer.Typer(
     add_completion=False,
@@ -59,8 +73,9 @@ def run(
         str, typer.Argument(help=f"One of: {', '.join(experiments.names())}.", show_default=False)
     ] = "",
     scale: Annotated[
-        str, typer.Option(help=f"{', '.join(SCALES)}.", envvar="RNNLIB_SCALE")
-    ] = "reduced",
+        str,
+        typer.Option(help=f"{', '.join(SCALES)}.", envvar="RNNLIB_SCALE", show_default="reduced"),
+    ] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seeds: Annotated[str, typer.Option(help="Such as 0-15 or 0,1,2.")] = "",
     changes: Annotated[
@@ -73,7 +88,12 @@ def run(
     ] = False,
     workers: Annotated[int, typer.Option(help="Processes at a time; 0: one a core.")] = 0,
     cluster: Annotated[str, typer.Option(help="Address of a Dask scheduler.")] = "",
-    every: Annotated[str, typer.Option(help="Time between checkpoints.")] = "1m",
+    every: Annotated[
+        str,
+        typer.Option(
+            help="Time between checkpoints.", show_default="1m, at most a 20th of the budget"
+        ),
+    ] = "",
     replace: Annotated[
         bool, typer.Option("--replace", help="Overwrite records of other settings or seeds.")
     ] = False,
@@ -82,73 +102,90 @@ def run(
 
     Interrupted (Ctrl-C, a budget, a crash), the same command goes on where it stopped.
     """
-    check_device(device)
+    check_device(device, here=not cluster)
     at_least("workers", workers, 0)
-    means = Means(device=device, workers=workers, cluster=cluster, every=seconds_of("every", every))
-    deadline = Deadline(seconds_of("budget", budget) if budget else math.inf)
+    limit = seconds_of("budget", budget) if budget else math.inf
+    interval = seconds_of("every", every) if every else min(60.0, limit / 20)
+    means = Means(device=device, workers=workers, cluster=cluster, every=interval)
+    deadline = Deadline(limit)
     if cluster:
         check_cluster(cluster)
     if missing:
         for given, what in ((name, "NAME"), (seeds, "--seeds"), (changes, "--set")):
             if given:
                 raise ArgumentError(f"--missing must stand without {what}")
+        if scale not in ("", "paper"):
+            raise ArgumentError(f"--missing must have no --scale, or paper, got {scale!r}")
         folder = Path(out) if out else default_folder()
-        _check_writable(folder)
-        todo = [(job.experiment, job) for job in _by_value(means, folder)]
-        if not todo:
-            typer.echo(f"Nothing is missing in {folder}.")
-            return
     else:
         if not name:
             raise ArgumentError(f"NAME must be one of {', '.join(experiments.names())}, got none")
         module = experiments.load(name)
-        one_of("scale", scale, SCALES)
-        preset = module.SETTINGS[scale]
-        settings, own = _settings(preset, seeds, assignments(changes or []))
+        scale = one_of("scale", scale or "reduced", SCALES)
+        settings, own = _settings(module.SETTINGS[scale], seeds, assignments(changes or []))
         folder = Path(out) if out else OWN_RUNS if own or scale == "smoke" else default_folder()
-        _check_writable(folder)
-        todo = [(name, job) for job in module.jobs(settings, device)]
-    if not replace:
-        for _, job in todo:
-            _check_same_run(job, folder)
+    _check_writable(folder)
+    calibration = Calibration(
+        folder / UNFINISHED / SPEEDS, total_s=CALIBRATION * limit, stop=deadline
+    )
     with deadline.listening():
-        _run_all(todo, folder, means, deadline, once=missing)
-    for _, job in todo:
+        try:
+            if missing:
+                jobs = _by_value(means, folder, calibration)
+            else:
+                jobs = module.jobs(settings, device)
+                if not replace:
+                    for job in jobs:
+                        _check_same_run(job, folder)
+            guesses = _say_plan(jobs, folder, means, calibration)
+        except Stopped:
+            if deadline.asked:
+                raise _stopped(deadline, "nothing has been run.") from None
+            raise ArgumentError(f"budget must leave time for a few updates, got {budget}") from None
+        if not jobs:
+            typer.echo(f"Nothing is missing in {folder}.")
+            return
+        least = 3 * guesses[0].update_s
+        if not deadline.asked and deadline.left < least:
+            raise ArgumentError(
+                f"budget must leave time for a few updates of {jobs[0].name} ({duration(least)}), "
+                f"got {budget}"
+            )
+        _run_all(jobs, folder, means, deadline, once=missing)
+    for job in jobs:
         forget(job, folder, means)
+    tidy(folder)
 
 
 def _run_all(
-    todo: list[tuple[str, Job]], folder: Path, means: Means, deadline: Deadline, *, once: bool
+    jobs: list[Job], folder: Path, means: Means, deadline: Deadline, *, once: bool
 ) -> None:
-    """Say what each job will take, run it, and say what it settles; stop in time.
+    """Run each job and say what it settles; stop in time.
 
     Args:
         once: after a stop, the command will not ask again for what it has done already.
     """
-    for i, (name, job) in enumerate(todo):
-        # A cluster's machines are not this one, and a smoke run is over before it is estimated.
-        known = not means.cluster and job.scale != "smoke"
-        guess = estimate(job, means, calibrate_s=1.0 if known else 0.0)
-        typer.echo(_plan_line(job, guess))
-        if i == 0 and not deadline.asked and deadline.left < 3 * guess.update_s:
-            least = duration(3 * guess.update_s)
-            raise ArgumentError(
-                f"budget must leave time for a few updates of {job.name} ({least}), "
-                f"got {duration(max(deadline.left, 0.0))} left"
-            )
+    for job in jobs:
         try:
             record = execute(job, folder, means, deadline)
-        except Stopped:
-            why = f"on {deadline.asked}" if deadline.asked else "in time"
-            typer.echo(
-                f"Stopped {why}: {job.name} is unfinished. What it has done is kept in "
-                f"{folder / UNFINISHED}; the same command goes on from there."
-            )
-            raise typer.Exit(UNFINISHED_CODE) from None
+        except Stopped as stopped:
+            place = folder / UNFINISHED
+            kept = f"What it has done is kept in {place}; the same command goes on from there."
+            if not stopped.saved:
+                kept = (
+                    f"Not all of what it has done could be saved; what {place} holds is older, "
+                    "and the same command goes on from there."
+                )
+            raise _stopped(deadline, f"{job.name} is unfinished. {kept}") from None
         typer.echo(f"Wrote {folder / record.name}.json: {_said_of(record)}.")
-        _say_verdicts(name, [record], folder)
+        _say_verdicts(job.experiment, [record], folder)
         if once:
             forget(job, folder, means)
+
+
+def _stopped(deadline: Deadline, what: str) -> typer.Exit:
+    typer.echo(f"Stopped {f'on {deadline.asked}' if deadline.asked else 'in time'}: {what}")
+    return typer.Exit(UNFINISHED_CODE)
 
 
 @app.command(name="plan")
@@ -163,6 +200,8 @@ def plan_all(
     check_device(device)
     at_least("workers", workers, 0)
     means, folder = Means(device=device, workers=workers), Path(out) if out else default_folder()
+    deadline, guesses = Deadline(), []
+    calibration = Calibration(stop=deadline)
     for name in experiments.names():
         module = experiments.load(name)
         try:
@@ -171,12 +210,19 @@ def plan_all(
             typer.echo(f"{name}: {error}")
             continue
         for job in jobs:
+            try:
+                with deadline.listening():
+                    guess = estimate(job, means, calibration=calibration)
+            except Stopped:
+                raise KeyboardInterrupt from None
             state = "recorded" if _recorded(job, folder) else "missing"
-            typer.echo(f"{_plan_line(job, estimate(job, means))}  [{state}]")
+            typer.echo(f"{_plan_line(job, guess)}  [{state}]")
+            guesses.append(guess)
+    _say_total(guesses, means)
 
 
-def _by_value(means: Means, folder: Path) -> list[Job]:
-    """The missing paper-scale jobs, those that settle most claims an hour first."""
+def _by_value(means: Means, folder: Path, calibration: Calibration) -> list[Job]:
+    """The missing paper-scale jobs: first those begun, then those that settle most an hour."""
     found: list[tuple[float, Job]] = []
     for name in experiments.names():
         module = experiments.load(name)
@@ -188,15 +234,46 @@ def _by_value(means: Means, folder: Path) -> list[Job]:
             continue
         for job in jobs:
             if not _recorded(job, folder):
-                guess = estimate(job, means)
-                found.append((claims / len(jobs) / max(guess.seconds, 1.0), job))
-    return [job for _, job in sorted(found, key=lambda pair: -pair[0])]
+                found.append((claims / len(jobs), job))
+    # Time to measure may be short: it goes first to what is likely to be run first.
+    found.sort(key=lambda pair: -pair[0] / estimate(pair[1], means, calibrate_s=0).flops)
+    guesses = _estimates([job for _, job in found], means, calibration)
+    speeds = [guess.flops / guess.seconds for guess in guesses if guess.seconds]
+    usual = statistics.median(speeds) if speeds else 1.0
+
+    def rank(place: int) -> tuple[bool, float]:
+        (claims, job), guess = found[place], guesses[place]
+        seconds = guess.seconds or guess.flops / usual
+        return not share_done(job, folder, means), -claims / max(seconds, 1.0)
+
+    return [found[place][1] for place in sorted(range(len(found)), key=rank)]
+
+
+def _estimates(jobs: list[Job], means: Means, calibration: Calibration) -> list[Estimate]:
+    """What each job will take; the time for measuring is shared out among them."""
+    guesses = []
+    for i, job in enumerate(jobs):
+        # A cluster's machines are not this one, and a smoke run is over before it is estimated.
+        known = not means.cluster and job.scale != "smoke"
+        seconds = min(1.0, calibration.left / (len(jobs) - i)) if known else 0.0
+        guesses.append(estimate(job, means, calibrate_s=seconds, calibration=calibration))
+    return guesses
+
+
+def _say_plan(
+    jobs: list[Job], folder: Path, means: Means, calibration: Calibration
+) -> list[Estimate]:
+    guesses = _estimates(jobs, means, calibration)
+    for job, guess in zip(jobs, guesses, strict=True):
+        share = share_done(job, folder, means)
+        typer.echo(_plan_line(job, guess) + (f", {int(100 * share)} % of it done" if share else ""))
+    _say_total(guesses, means)
+    return guesses
 
 
 def _plan_line(job: Job, guess: Estimate) -> str:
-    stacks = "stack" if guess.n_units == 1 else "stacks"
     facts = [
-        f"{guess.n_units} {stacks} of replicas",
+        f"{_count(guess.n_units, 'stack')} of replicas",
         f"{guess.n_updates:,} updates at most",
         quantity(guess.flops, "FLOP"),
         quantity(guess.n_bytes, "B"),
@@ -204,6 +281,21 @@ def _plan_line(job: Job, guess: Estimate) -> str:
     if guess.seconds:
         facts.append(f"about {duration(guess.seconds)} at most")
     return f"{job.name}: {', '.join(facts)}"
+
+
+def _say_total(guesses: list[Estimate], means: Means) -> None:
+    """The last line of a plan of several jobs, which are run one after another."""
+    if len(guesses) < 2:
+        return
+    facts = [
+        _count(len(guesses), "job"),
+        _count(sum(guess.n_units for guess in guesses), "stack"),
+        quantity(sum(guess.flops for guess in guesses), "FLOP"),
+    ]
+    if all(guess.seconds for guess in guesses):
+        facts.append(f"about {duration(sum(guess.seconds for guess in guesses))} at most")
+    where = means.cluster or hardware_name(means.device)
+    typer.echo(f"In all: {', '.join(facts)}, on {means.device} ({where})")
 
 
 @app.command()
@@ -337,7 +429,7 @@ def import_records(
     for line in found.refused:
         typer.echo(f"refused: {line}", err=True)
     if found.refused:
-        raise RecordError(f"nothing was imported: {_count(found.refused, 'refusal')}")
+        raise RecordError(f"nothing was imported: {_count(len(found.refused), 'refusal')}")
     records_import.merge(found, folder)
     for record in found.here:
         typer.echo(f"Already here: {record.name}")
@@ -392,8 +484,7 @@ def _settings(preset: Any, seeds: str, changes: dict[str, str]) -> tuple[Any, bo
     settings = override(preset, changes)
     if seeds:
         settings = dataclasses.replace(settings, seeds=parse_seeds(seeds))
-    kept = {field: getattr(settings, field) for field in selections(preset)}
-    own = dataclasses.replace(preset, **kept) != settings
+    own = not same_choice(settings, preset)
     if own and getattr(preset, "scale", "smoke") != "smoke":
         said = [f"{key}={value}" for key, value in changes.items()]
         said += [f"seeds={seeds}"] if seeds else []
@@ -477,12 +568,12 @@ def _write_page(path: Path, rows: list[Row]) -> None:
     typer.echo(f"{'Wrote' if text != old else 'Up to date:'} {path}")
 
 
-def _count(things: Sequence[object], word: str) -> str:
-    return f"{len(things)} {word}{'s' if len(things) != 1 else ''}"
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'s' if n != 1 else ''}"
 
 
 def _said_of(record: Record) -> str:
-    size = f"{_count(record.seeds, 'seed')}, {_count(record.results, 'condition')}"
+    size = f"{_count(len(record.seeds), 'seed')}, {_count(len(record.results), 'condition')}"
     return f"{record.scale}, {size}, {duration(record.wall_time_s)} on {record.hardware}"
 
 

@@ -24,14 +24,16 @@ _OPTIONAL = {
 }
 
 
-def check_device(device: str) -> str:
-    """Return ``device`` if torch can compute on it here.
+def check_device(device: str, *, here: bool = True) -> str:
+    """Return ``device`` if torch can compute on it here; elsewhere, only its kind can be checked.
 
     Raises:
         ArgumentError: for an unknown device, or one that is not there, with the reason.
     """
     kind, colon, index = device.partition(":")
     one_of("device", kind, DEVICES)
+    if not here:
+        return device
     if kind == "cuda" and not torch.cuda.is_available():
         raise ArgumentError(f"device must be there to be used, got {device!r}: {_no_cuda()}")
     if colon:

@@ -20,27 +20,30 @@ def override(settings: Settings, assignments: Mapping[str, str]) -> Settings:
     """Return ``settings`` with some fields set from text, each parsed by its type.
 
     ``8``, ``1e-3``, ``inf``, ``true``, ``none``, a list ``1,2,3``, a range ``0-15``. A field that
-    holds named parts (such as readings or data sets) takes the names of those to keep.
+    holds named parts (such as readings or data sets) takes the names of those to keep; a field
+    that all of these have (such as their number of updates) is set in each of them.
 
     Raises:
         ArgumentError: for a field that does not exist, with the nearest one, or a value that
             does not fit its type.
     """
     kinds = typing.get_type_hints(type(settings))
-    fields = [
-        field.name
-        for field in dataclasses.fields(settings)  # type: ignore[arg-type]
-        if field.name not in _FIXED
-    ]
+    fields = [name for name in _field_names(settings) if name not in _FIXED]
     changes = {}
-    for name, text in assignments.items():
-        one_of("setting", name, fields)
-        present = getattr(settings, name)
+    for name in [name for name in assignments if name in fields]:
+        present, text = getattr(settings, name), assignments[name]
         if _is_named(present):
             changes[name] = _keep(name, present, text)
         else:
             changes[name] = parse(name, text, kinds[name])
-    return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
+    chosen = dataclasses.replace(settings, **changes)  # type: ignore[type-var]
+    shared = {field: _shared(getattr(chosen, field)) for field in sorted(selections(chosen))}
+    known = [*fields, *dict.fromkeys(name for names in shared.values() for name in names)]
+    for name in [name for name in assignments if name not in fields]:
+        one_of("setting", name, known)
+        for field in [field for field, names in shared.items() if name in names]:
+            chosen = _set_in_each(chosen, field, name, assignments[name])
+    return chosen
 
 
 def assignments(pairs: list[str]) -> dict[str, str]:
@@ -63,7 +66,14 @@ def assignments(pairs: list[str]) -> dict[str, str]:
 
 def selections(settings: Any) -> set[str]:
     """Return the fields that hold named parts: choosing among these changes no result."""
-    return {f.name for f in dataclasses.fields(settings) if _is_named(getattr(settings, f.name))}
+    return {name for name in _field_names(settings) if _is_named(getattr(settings, name))}
+
+
+def same_choice(settings: Any, preset: Any) -> bool:
+    """Whether ``settings`` differ from ``preset`` in nothing but which named parts they keep."""
+    chosen = {field: getattr(settings, field) for field in selections(preset)}
+    kept = all(part in getattr(preset, field) for field in chosen for part in chosen[field])
+    return kept and dataclasses.replace(preset, **chosen) == settings
 
 
 def parse(name: str, text: str, kind: Any) -> Any:
@@ -125,6 +135,10 @@ def _expand(name: str, text: str) -> list[str]:
     return words
 
 
+def _field_names(settings: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(settings)]
+
+
 def _name(part: Any) -> str:
     """What a part is called: a data set is a name, a reading has one, a number has none."""
     return part if isinstance(part, str) else getattr(part, "name", "")
@@ -140,3 +154,23 @@ def _keep(field: str, parts: tuple[Any, ...], text: str) -> tuple[Any, ...]:
     for word in wanted:
         one_of(field, word, known)
     return tuple(part for name, part in known.items() if name in wanted)
+
+
+def _shared(parts: tuple[Any, ...]) -> list[str]:
+    """The fields that every part has and that a word can set; names tell the parts apart."""
+    if not all(dataclasses.is_dataclass(part) for part in parts):
+        return []
+    return [
+        name
+        for name in _field_names(parts[0])
+        if name not in _FIXED | {"name"}
+        and all(isinstance(getattr(part, name, ()), int | float | str | None) for part in parts)
+    ]
+
+
+def _set_in_each(settings: Settings, field: str, name: str, text: str) -> Settings:
+    changed = []
+    for part in getattr(settings, field):
+        value = parse(name, text, typing.get_type_hints(type(part))[name])
+        changed.append(dataclasses.replace(part, **{name: value}))
+    return dataclasses.replace(settings, **{field: tuple(changed)})  # type: ignore[type-var]

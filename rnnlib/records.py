@@ -33,6 +33,7 @@ def make(
     *,
     wall_time_s: float,
     device: str,
+    hardware: str | None = None,
     variant: str = "",
     reduced: str = "",
     curves: Mapping[str, np.ndarray] | None = None,
@@ -43,6 +44,7 @@ def make(
     Args:
         settings: a dataclass or a mapping; all of it is kept.
         results: one entry a condition; each metric holds one value for each of ``seeds``.
+        hardware: what did the work, if that was not this machine.
         reduced: what differs from the paper's set-up; empty at paper scale.
         curves: arrays worth keeping, written to an ``.npz`` beside the record.
         code: the `git_state` when the run began; a long run may end beside newer code than its
@@ -70,7 +72,7 @@ def make(
             "seeds": list(seeds),
             "wall_time_s": wall_time_s,
             "device": device,
-            "hardware": hardware_name(device),
+            "hardware": hardware_name(device) if hardware is None else hardware,
             "versions": library_versions(),
             "git_commit": commit,
             "git_dirty": dirty,

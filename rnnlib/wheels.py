@@ -117,11 +117,13 @@ def collect(
 
 
 def source_size() -> int:
-    """Return the bytes of the files that git tracks, or of the library where there is no git."""
-    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    """Return the bytes of a clone, history included, or of the library where there is no git."""
+    git = ["git", "-C", str(ROOT)]
     try:
-        listed = subprocess.run(command, capture_output=True, check=True).stdout
+        listed = subprocess.check_output([*git, "ls-files", "-z"], stderr=subprocess.DEVNULL)
+        common = subprocess.check_output([*git, "rev-parse", "--git-common-dir"], text=True)
         paths = [ROOT / os.fsdecode(name) for name in listed.split(b"\0") if name]
+        paths += (ROOT / common.strip() / "objects").rglob("*")
     except (OSError, subprocess.CalledProcessError):
         paths = list(Path(__file__).parent.rglob("*.py"))
     return sum(path.stat().st_size for path in paths if path.is_file())

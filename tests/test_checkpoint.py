@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import os
+import pickle
 import shutil
 import signal
 import threading
@@ -220,8 +221,9 @@ def test_a_full_disk_is_a_warning_and_the_checkpoint_before_stays(tmp_path, monk
     survival.pause(lambda: numbered(2))
     assert caplog.messages == [f"{path}: not saved: No space left on device"]
     assert same(Survival(path).restore(), numbered(1))
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped) as stopped:
         Survival(path, stop=lambda: True).pause(lambda: numbered(2))
+    assert not stopped.value.saved
     monkeypatch.undo()
     survival.pause(lambda: numbered(3))
     assert same(Survival(path).restore(), numbered(3))
@@ -282,8 +284,10 @@ def test_without_a_path_nothing_is_asked_for_and_nothing_is_there(clock):
 
 
 def test_a_stop_saves_first(tmp_path, clock):
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped) as stopped:
         Survival(tmp_path / "c", every=math.inf, stop=lambda: True).pause(lambda: numbered(5))
+    assert stopped.value.saved
+    assert pickle.loads(pickle.dumps(Stopped(False))).saved is False  # a worker sends it
     assert same(Survival(tmp_path / "c").restore(), numbered(5))
 
 

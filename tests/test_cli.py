@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 import pytest
 
 from rnnlib import cli, environment
+from rnnlib.checkpoint import Deadline, Stopped
 from rnnlib.checks import ArgumentError
 from rnnlib.claims.claim import Claim, Verdict
 from rnnlib.experiments import plan
 from rnnlib.experiments.jobs import Job, Unit
 from rnnlib.experiments.runner import WorkersLost
+from rnnlib.provenance import hardware_name
 from rnnlib.records import Records, read
 from rnnlib.tasks.data import DATASETS, DataError
 
@@ -64,7 +67,7 @@ def experiment(name):
                 experiment=name,
                 variant=part.name,
                 scale=settings.scale,
-                settings=dataclasses.asdict(settings) | {"parts": [part.name]},
+                settings=dataclasses.asdict(settings) | {"parts": [dataclasses.asdict(part)]},
                 seeds=settings.seeds,
                 units=(Unit(Work(name, settings, part), 7, 3e9, 2.0**21),),
                 conditions=[{}],
@@ -123,7 +126,7 @@ def rnnlib(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "rnnlib.claims.p13", types.SimpleNamespace(CLAIMS=[]))
     monkeypatch.setattr(cli, "default_folder", lambda: tmp_path / "book" / "records")
     # A calibration would begin the units as well; how it works is another test's.
-    monkeypatch.setattr(plan, "seconds_an_update", lambda unit, seconds: 0.01)
+    monkeypatch.setattr(plan, "seconds_an_update", lambda unit, seconds, stop: 0.01)
     monkeypatch.setattr(toy, "ran", [])
     monkeypatch.setattr(toy, "endless", set())
 
@@ -205,6 +208,14 @@ def test_choosing_parts_changes_no_result(rnnlib, tmp_path):
     assert os.listdir(tmp_path / "book" / "records") == ["toy-b-paper.json"]
 
 
+def test_a_change_of_all_parts_is_a_change_of_settings(rnnlib, tmp_path):
+    assert rnnlib("run", "toy", "--scale", "paper", "--set", "size=3", "--set", "parts=b")[0] == 0
+    assert not (tmp_path / "book").exists()
+    record = read(tmp_path / "records" / "toy-b-reduced.json")
+    assert record.settings["parts"] == [{"name": "b", "size": 3}]
+    assert record.reduced == "settings changed by hand: size=3, parts=b"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -233,6 +244,7 @@ def test_choosing_parts_changes_no_result(rnnlib, tmp_path):
         (["run", "toy", "--missing"], "--missing must stand without NAME"),
         (["run", "--missing", "--seeds", "0"], "--missing must stand without --seeds"),
         (["run", "--missing", "--set", "carry=true"], "--missing must stand without --set"),
+        (["run", "--missing", "--scale", "reduced"], "--missing must have no --scale, or paper,"),
         (["run", "--missing", "--out", "file/below"], "out must be a folder that can be written"),
         (["plan", "--scale", "papr"], "did you mean 'paper'?"),
         (["plan", "--device", "tpu"], "device must be one of cpu, cuda, got 'tpu'"),
@@ -296,17 +308,18 @@ def test_an_interrupt_ends_with_130_and_writes_no_record(rnnlib, monkeypatch, tm
     code, _, err = rnnlib("run", "toy")
     assert code == 130
     assert err.endswith("interrupted; no record was written in part\n")
-    assert list(tmp_path.rglob("*.json")) == []
+    assert list(tmp_path.glob("book/records/*.json")) == []
 
 
-def test_a_full_disk_is_one_line(rnnlib, monkeypatch):
+def test_a_full_disk_is_one_line(rnnlib, monkeypatch, tmp_path):
     def full(*_):
-        raise OSError(28, "No space left on device", "records/toy.json")
+        raise OSError(28, "No space left on device", ".toy.json.1234.tmp")
 
     monkeypatch.setattr("rnnlib.records.atomic.replace", full)
     code, _, err = rnnlib("run", "toy")
     assert code == 2
-    assert err.splitlines()[-1] == "error: records/toy.json: No space left on device"
+    path = tmp_path / "book" / "records" / "toy-a-reduced.json"
+    assert err.splitlines()[-1] == f"error: {path}: No space left on device"
 
 
 def test_workers_that_are_lost_are_one_line(rnnlib, monkeypatch):
@@ -348,13 +361,15 @@ def test_the_plan_is_said_first(rnnlib, arguments, says):
 def test_plan_lists_what_there_is_and_runs_nothing(rnnlib, monkeypatch, tmp_path):
     rnnlib("run", "toy", "--scale", "paper", "--set", "parts=b")
     toy.ran.clear()
-    monkeypatch.setattr(plan, "seconds_an_update", lambda unit, seconds: 600.0)
+    monkeypatch.setattr(plan, "seconds_an_update", lambda unit, seconds, stop: 600.0)
     code, out, _ = rnnlib("plan")
     assert code == 0
     facts = "1 stack of replicas, 7 updates at most, 3.0 GFLOP, 2.0 MiB, about 70.0 min at most"
     assert out.splitlines() == [
         f"toy-a-paper: {facts}  [missing]",
         f"toy-b-paper: {facts}  [recorded]",
+        "In all: 2 jobs, 2 stacks, 6.0 GFLOP, about 2.3 h at most, "
+        f"on cpu ({hardware_name('cpu')})",
     ]
     assert rnnlib("plan", "--out", "elsewhere")[1].count("[missing]") == 2
     assert toy.ran == []
@@ -367,15 +382,135 @@ def test_plan_lists_what_there_is_and_runs_nothing(rnnlib, monkeypatch, tmp_path
     assert rnnlib("plan")[:2] == (0, "toy: music21 is not installed\n")
 
 
+def test_a_plan_of_several_jobs_ends_with_their_total(rnnlib):
+    out = rnnlib("run", "toy")[1].splitlines()
+    assert [line.partition(":")[0] for line in out[:3]] == [
+        "toy-a-reduced",
+        "toy-b-reduced",
+        "In all",
+    ]
+    assert out[2].startswith("In all: 2 jobs, 2 stacks, 6.0 GFLOP, about < 1 s at most, on cpu (")
+    assert "In all" not in rnnlib("run", "toy", "--set", "parts=b")[1]
+
+
+def test_a_run_that_goes_on_says_how_much_is_done(rnnlib, monkeypatch):
+    def half(self, *, survival):
+        survival.restore()
+        survival.pause(lambda: {"done": 4})
+        return [{"rate": 1.0} for _ in self.settings.seeds]
+
+    monkeypatch.setattr(Work, "__call__", half)
+    monkeypatch.setattr(cli, "Deadline", Over)
+    out = rnnlib("run", "toy")[1]
+    assert "done" not in out.splitlines()[0]
+    monkeypatch.setattr(cli, "Deadline", Deadline)
+    out = rnnlib("run", "toy")[1].splitlines()
+    assert out[0].endswith(", 57 % of it done")  # 4 of 7 updates
+    assert "done" not in out[1]
+
+
+class Over(Deadline):
+    """Passes at the second question once a job runs; the first is whether to begin it."""
+
+    def __init__(self, seconds):
+        super().__init__(seconds)
+        self.questions = 0
+
+    def __call__(self):
+        self.questions += 1
+        return self.questions > 3  # two calibrations ask as well
+
+
+def test_what_could_not_be_saved_is_not_said_to_be(rnnlib, monkeypatch):
+    def stopped(*_):
+        raise Stopped(saved=False)
+
+    monkeypatch.setattr(cli, "execute", stopped)
+    code, out, _ = rnnlib("run", "toy")
+    assert code == 3
+    assert "Not all of what it has done could be saved; what " in out.splitlines()[-1]
+    assert "is kept" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        ((), 60),
+        (("--budget", "10m"), 30),
+        (("--budget", "5h"), 60),
+        (("--budget", "10m", "--every", "2m"), 120),
+    ],
+)
+def test_a_budget_bounds_the_interval_between_checkpoints(rnnlib, monkeypatch, options, seconds):
+    seen, really = [], cli.execute
+    monkeypatch.setattr(
+        cli,
+        "execute",
+        lambda job, folder, means, deadline: (
+            seen.append(means.every),
+            really(job, folder, means, deadline),
+        )[1],
+    )
+    assert rnnlib("run", "toy", *options)[0] == 0
+    assert seen == [seconds, seconds]
+
+
+def test_what_was_measured_is_kept_until_all_is_done(rnnlib, monkeypatch, tmp_path):
+    measured = []
+    monkeypatch.setattr(
+        plan, "seconds_an_update", lambda unit, *_: measured.append(unit.work.part.name) or 0.01
+    )
+    toy.endless.add("b")
+    assert rnnlib("run", "toy", "--budget", "1s")[0] == 3
+    unfinished = tmp_path / "book" / "records" / "unfinished"
+    assert sorted(json.loads((unfinished / "speeds.json").read_text()).values()) == [0.01, 0.01]
+    toy.endless.clear()
+    assert rnnlib("run", "toy", "--budget", "1h")[0] == 0
+    assert measured == ["a", "b"]
+    assert not unfinished.exists()
+
+
+def test_a_budget_that_passes_before_an_update_is_made_is_an_error(rnnlib, monkeypatch):
+    """Its size is said as it was given; to stop in order would be to do so for ever."""
+
+    def endless(unit, seconds, stop):
+        while not stop():
+            pass
+        return 0.0
+
+    monkeypatch.setattr(plan, "seconds_an_update", endless)
+    monkeypatch.setattr(cli, "CALIBRATION", 99.0)
+    code, out, err = rnnlib("run", "toy", "--budget", "0.2s")
+    assert (code, out) == (2, "")
+    assert err == "error: budget must leave time for a few updates, got 0.2s\n"
+
+
+def test_a_twentieth_of_a_budget_is_for_all_measurements_together(rnnlib, monkeypatch):
+    seen = []
+
+    class Noted(plan.Calibration):
+        def __init__(self, path, **given):
+            seen.append(given["total_s"])
+            super().__init__(path, **given)
+
+    monkeypatch.setattr(cli, "Calibration", Noted)
+    asked = []
+    monkeypatch.setattr(
+        plan, "seconds_an_update", lambda unit, seconds, stop: asked.append(seconds) or 0.01
+    )
+    assert rnnlib("run", "toy", "--budget", "20s")[0] == 0
+    assert seen == [1.0]
+    assert asked == pytest.approx([0.5, 1.0], abs=0.1)  # half each; what a leaves b may take
+
+
 def test_a_budget_too_small_for_a_few_updates_is_an_error(rnnlib, monkeypatch, tmp_path):
-    monkeypatch.setattr(plan, "seconds_an_update", lambda unit, seconds: 100.0)
+    monkeypatch.setattr(plan, "seconds_an_update", lambda unit, seconds, stop: 100.0)
     code, _, err = rnnlib("run", "toy", "--budget", "10s")
     assert (code, toy.ran) == (2, [])
     assert err.startswith(
-        "error: budget must leave time for a few updates of toy-a-reduced (5.0 min), got "
+        "error: budget must leave time for a few updates of toy-a-reduced (5.0 min), got 10s\n"
     )
-    assert err.count("\n") == 1
-    assert list(tmp_path.rglob("*.json")) == []
+    assert list(tmp_path.glob("book/records/*.json")) == []
     assert rnnlib("run", "toy", "--budget", "1h")[0] == 0
 
 
@@ -411,16 +546,34 @@ def test_a_signal_stops_a_run_in_order(rnnlib, monkeypatch, name):
     assert f"Stopped on {name}: toy-a-reduced is unfinished." in out
 
 
-def test_a_signal_in_a_calibration_is_no_matter_of_the_budget(rnnlib, monkeypatch):
-    def calibrate(unit, seconds):
-        signal.raise_signal(signal.SIGINT)
-        return 0.01
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("arguments", [("toy",), ("--missing",)])
+def test_a_signal_in_a_calibration_stops_in_order(rnnlib, monkeypatch, name, arguments):
+    """It ends at the next update, whatever else has swallowed the signal."""
+
+    def calibrate(unit, seconds, stop):
+        signal.raise_signal(getattr(signal, name))
+        assert stop()
+        return 0.0
 
     monkeypatch.setattr(plan, "seconds_an_update", calibrate)
-    code, out, err = rnnlib("run", "toy")
-    assert (code, toy.ran) == (3, [])
-    assert "Stopped on SIGINT" in out
-    assert "error" not in err
+    code, out, err = rnnlib("run", *arguments)
+    assert (code, err, toy.ran) == (3, "", [])
+    assert out == f"Stopped on {name}: nothing has been run.\n"
+
+
+def test_a_signal_ends_the_plan_at_the_next_update(rnnlib, monkeypatch):
+    calibrated = []
+
+    def calibrate(unit, seconds, stop):
+        calibrated.append(unit)
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        return 0.0
+
+    monkeypatch.setattr(plan, "seconds_an_update", calibrate)
+    code, out, _ = rnnlib("plan")
+    assert (code, out, len(calibrated)) == (130, "", 1)
 
 
 def test_a_record_of_another_version_costs_only_the_verdicts(rnnlib, tmp_path):
@@ -451,7 +604,7 @@ def two(rnnlib, monkeypatch):
     monkeypatch.setitem(sys.modules, "rnnlib.experiments.game", game)
     monkeypatch.setattr(sys.modules["rnnlib.claims.p12"], "CLAIMS", [*CLAIMS, *more])
     monkeypatch.setattr(
-        plan, "seconds_an_update", lambda unit, _: hours[unit.work.part.name] * 3600 / 7
+        plan, "seconds_an_update", lambda unit, *_: hours[unit.work.part.name] * 3600 / 7
     )
     return game
 
@@ -492,13 +645,57 @@ def test_missing_goes_on_where_it_was_stopped(rnnlib, two, monkeypatch, tmp_path
     folder = tmp_path / "book" / "records"
     assert code == 3
     assert sorted(os.listdir(folder)) == ["toy-b-paper.json", "unfinished"]
-    waiting = [name for name in os.listdir(folder / "unfinished") if not name.endswith(".lock")]
+    waiting = [path.name for path in (folder / "unfinished").iterdir() if path.is_dir()]
     assert [name.rpartition("-")[0] for name in waiting] == ["game-c-paper"]
     monkeypatch.setattr(cli, "execute", really)
     toy.endless.clear()
     assert rnnlib("run", "--missing")[0] == 0
     assert names_ran() == ["b", "c", "a"]
     assert "unfinished" not in os.listdir(folder)
+
+
+def test_missing_begins_with_what_is_unfinished(rnnlib, two, monkeypatch, tmp_path):
+    """a, which comes last once it is known how long it takes."""
+
+    def begin(self, *, survival):
+        survival.stop = lambda: True
+        survival.pause(lambda: {"done": 1})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "__call__", begin)
+        patch.setattr(
+            plan, "seconds_an_update", lambda unit, *_: 0.01 if unit.work.part.name == "a" else 1e6
+        )
+        assert rnnlib("run", "--missing")[0] == 3
+    (tmp_path / "book" / "records" / "unfinished" / "speeds.json").unlink()
+    assert rnnlib("run", "--missing")[0] == 0
+    assert names_ran() == ["a", "b", "c"]
+
+
+def test_missing_estimates_by_operations_what_there_is_no_time_to_measure(
+    rnnlib, two, monkeypatch, tmp_path
+):
+    """All of one size: only claims count, and the order of the experiments."""
+    monkeypatch.setattr(cli, "CALIBRATION", 0.0)
+    monkeypatch.setattr(plan, "seconds_an_update", lambda *_: pytest.fail("no time"))
+    assert rnnlib("run", "--missing", "--budget", "1h")[0] == 0
+    assert names_ran() == ["c", "a", "b"]
+
+
+def test_missing_measures_nothing_here_for_a_cluster(rnnlib, two, monkeypatch):
+    """A login node has neither the workers' speed nor their device."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(cli, "check_cluster", lambda address: None)
+    monkeypatch.setattr(plan, "seconds_an_update", lambda *_: pytest.fail("on this machine"))
+
+    def stopped(*_):
+        raise Stopped
+
+    monkeypatch.setattr(cli, "execute", stopped)
+    options = ("--device", "cuda", "--cluster", "tcp://here:1")
+    code, out, _ = rnnlib("run", "--missing", *options)
+    assert code == 3
+    assert out.splitlines()[3] == "In all: 3 jobs, 3 stacks, 9.0 GFLOP, on cuda (tcp://here:1)"
 
 
 def test_missing_leaves_out_what_has_no_data(rnnlib, two, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnlib.checks import ArgumentError
-from rnnlib.overrides import assignments, override, parse, parse_seeds, selections
+from rnnlib.overrides import assignments, override, parse, parse_seeds, same_choice, selections
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,15 @@ def test_text_becomes_a_value_of_the_fields_type(text, kind, value):
 @dataclass(frozen=True)
 class Part:
     name: str
+    n_updates: int = 5
+    rate: float | None = None
+    cells: tuple[int, ...] = (1, 2)
+    reduced: str = ""
+
+
+@dataclass(frozen=True)
+class Longer(Part):
+    until: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,25 @@ def test_override_leaves_the_other_fields_and_the_original_alone():
     )
     with pytest.raises(ArgumentError, match="field cannot be set from the command line"):
         parse("field", "x", dict)
+
+
+def test_a_field_of_the_chosen_parts_is_set_in_each_of_them():
+    before = Settings(parts=(Part("a"), Longer("b"), Longer("c", n_updates=9)))
+    after = override(before, assignments(["n_updates=3", "rate=none", "sets=x"]))
+    assert after.parts == (Part("a", 3), Longer("b", 3), Longer("c", 3))
+    assert after.sets == ("x",)
+    after = override(before, assignments(["until=true", "parts=b,c"]))  # which a does not have
+    assert after.parts == (Longer("b", until=True), Longer("c", 9, until=True))
+    with pytest.raises(ArgumentError, match="n_updates must be an integer, got 'many'"):
+        override(before, {"n_updates": "many"})
+
+
+def test_a_choice_of_parts_is_told_from_a_change_of_them():
+    preset = Settings()
+    assert same_choice(override(preset, {"parts": "b", "sets": "y"}), preset)
+    assert not same_choice(override(preset, {"n_updates": "6"}), preset)
+    assert not same_choice(override(preset, {"limit": "1"}), preset)
+    assert same_choice(override(preset, {"n_updates": "5"}), preset)  # as it was
 
 
 def test_seeds_are_listed_or_counted():
@@ -92,7 +120,13 @@ def test_named_parts_and_names_are_selections():
         (["limit=1", "limit=2"], "each key once, got 'limit' twice"),
         (["limits=1"], "did you mean 'limit'"),
         (["limit=x"], "limit must be an integer, got 'x'"),
-        (["scale=paper"], "setting must be one of thresholds, limit, parts, sets"),
+        (
+            ["scale=paper"],
+            "setting must be one of thresholds, limit, parts, sets, n_updates, rate, got 'scale'",
+        ),
+        (["n_update=3"], "did you mean 'n_updates'"),
+        (["reduced="], "setting must be one of thresholds, "),
+        (["cells=3"], "setting must be one of thresholds, "),
         (["parts=a,c"], "parts must be one of a, b, got 'c'"),
     ],
 )

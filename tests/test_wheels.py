@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,31 @@ def test_a_failed_download_changes_nothing(tmp_path: Path, monkeypatch: pytest.M
         wheels.main(["--to", str(tmp_path)])
     assert ended.value.code == 7
     assert os.listdir(tmp_path) == ["old.whl"]
+
+
+def test_the_size_of_the_source_is_that_of_a_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its history, which holds what the last commit no longer does."""
+    tree, clone = tmp_path / "tree", tmp_path / "clone"
+    (tree / "rnnlib").mkdir(parents=True)
+    (tree / "rnnlib" / "a.py").write_bytes(b"1" * 1000)
+    (tree / "old").write_bytes(random.Random(0).randbytes(100_000))
+    (tree / "untracked").write_bytes(b"1" * 5000)
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (
+        ["init", "-q", "."],
+        ["add", "rnnlib", "old"],
+        [*who, "commit", "-qm", "One"],
+        ["rm", "-q", "old"],
+        [*who, "commit", "-qm", "Two"],
+        ["clone", "-q", ".", str(clone)],
+    ):
+        subprocess.run(["git", "-C", str(tree), *command], check=True)
+    monkeypatch.setattr(wheels, "ROOT", tree)
+    objects = [path for path in (clone / ".git" / "objects").rglob("*") if path.is_file()]
+    carried = [clone / "rnnlib" / "a.py", *objects]
+    assert wheels.source_size() == sum(path.stat().st_size for path in carried) > 101_000
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from rnnlib import atomic
 from rnnlib.checkpoint import Stopped, Survival
 from rnnlib.checks import ArgumentError
 from rnnlib.experiments.jobs import Job, Unit
 from rnnlib.experiments.runner import Means
+from rnnlib.provenance import hardware_name
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -26,7 +33,7 @@ class Estimate:
         flops: of all units together.
         n_bytes: of the units that run at a time.
         seconds: with the given means; 0 if it was not calibrated.
-        update_s: seconds of one update of the calibrated unit.
+        update_s: seconds of one update of the calibrated unit; 0 if it was not.
     """
 
     n_units: int
@@ -37,13 +44,77 @@ class Estimate:
     update_s: float = 0.0
 
 
-def estimate(job: Job, means: Means, *, calibrate_s: float = 1.0) -> Estimate:
+class Calibration:
+    """Seconds that an update of a job takes on this machine, each measured once.
+
+    Args:
+        path: file in which they are kept, so that no later sitting measures them again.
+        total_s: time for all measurements together. A single update is never cut off.
+        stop: asked between updates; see `Deadline`.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        total_s: float = math.inf,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.path, self.left, self.stop = path, total_s, stop
+        self.known: dict[str, float] = {}
+        if path is not None:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                kept = dict(json.loads(path.read_text(encoding="utf-8")))
+                self.known = {name: float(update_s) for name, update_s in kept.items()}
+
+    def update_s(self, job: Job, device: str, seconds: float) -> float:
+        """Of the costliest unit of ``job``, trained for ``seconds``; 0 if there was no time.
+
+        Raises:
+            Stopped: when ``stop`` says so.
+        """
+        name = f"{job.digest(device)} on {hardware_name(device)}"  # a folder can change machines
+        if name not in self.known and self.left > 0:
+            begun = time.perf_counter()
+            seconds, end = min(seconds, self.left), begun + self.left
+            found = seconds_an_update(
+                costliest(job), seconds, lambda: self.stop() or time.perf_counter() >= end
+            )
+            self.left -= time.perf_counter() - begun
+            if self.stop():
+                raise Stopped
+            if found:
+                self.known[name] = found
+                self._keep()
+        return self.known.get(name, 0.0)
+
+    def _keep(self) -> None:
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                atomic.replace(self.path, json.dumps(self.known, indent=1).encode())
+
+
+def costliest(job: Job) -> Unit:
+    """The unit with most operations."""
+    return max(job.units, key=lambda unit: unit.flops)
+
+
+def estimate(
+    job: Job, means: Means, *, calibrate_s: float = 1.0, calibration: Calibration | None = None
+) -> Estimate:
     """Count what ``job`` takes; unless ``calibrate_s`` is 0, train its costliest unit that long.
 
     The units run side by side on ``means.n_workers`` processes, and each is taken to reach the
     speed, in operations a second, that the calibrated one had alone.
+
+    Args:
+        calibration: what is known already, and how much time is left to measure.
+
+    Raises:
+        Stopped: when ``calibration`` is told to stop.
     """
-    costliest = max(job.units, key=lambda unit: unit.flops)
+    unit = costliest(job)
     flops = sum(unit.flops for unit in job.units)
     at_a_time = min(means.n_workers, len(job.units))
     counted = Estimate(
@@ -54,23 +125,26 @@ def estimate(job: Job, means: Means, *, calibrate_s: float = 1.0) -> Estimate:
     )
     if not calibrate_s:
         return counted
-    update_s = seconds_an_update(costliest, calibrate_s)
-    alone = update_s * costliest.n_updates
+    update_s = (calibration or Calibration()).update_s(job, means.device, calibrate_s)
+    alone = update_s * unit.n_updates
     # Time is that of the operations shared out, but never less than that of the longest unit.
-    seconds = max(alone, alone * flops / max(costliest.flops, 1.0) / at_a_time)
+    seconds = max(alone, alone * flops / max(unit.flops, 1.0) / at_a_time)
     return Estimate(**{**vars(counted), "seconds": seconds, "update_s": update_s})
 
 
-def seconds_an_update(unit: Unit, seconds: float) -> float:
+def seconds_an_update(
+    unit: Unit, seconds: float, stop: Callable[[], bool] = lambda: False
+) -> float:
     """Train ``unit`` for about ``seconds`` and throw the result away.
 
-    The first update is left out: it compiles and fills caches.
+    The first update is left out: it compiles and fills caches. If ``stop`` says so there may be
+    no other, and then 0 is returned.
     """
     ends: list[float] = []
 
     def enough() -> bool:
         ends.append(time.perf_counter())
-        return len(ends) > 2 and ends[-1] - ends[0] > seconds
+        return stop() or (len(ends) > 2 and ends[-1] - ends[0] > seconds)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -78,7 +152,8 @@ def seconds_an_update(unit: Unit, seconds: float) -> float:
     try:
         unit.work(survival=Survival(stop=enough))
     except Stopped:
-        pass
+        if len(ends) < 2:
+            return 0.0
     finally:
         torch.set_num_threads(threads)
     if len(ends) < 2:  # it came to an end in one update, or in none

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -21,7 +22,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 import torch
@@ -29,9 +30,10 @@ import torch
 from rnnlib import atomic, checkpoint, records
 from rnnlib.checkpoint import Deadline, Stopped, Survival
 from rnnlib.checks import ArgumentError
+from rnnlib.environment import check_device
 from rnnlib.experiments.jobs import Job, Unit, code_digest
 from rnnlib.progress import Bar, noted, noting
-from rnnlib.provenance import git_state, usable_cores
+from rnnlib.provenance import git_state, hardware_name, usable_cores
 from rnnlib.records import Record, Result
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,9 @@ ANSWER_S = 10.0
 
 UNFINISHED = "unfinished"
 """Folder beside the records where interrupted runs wait to be continued."""
+
+SPEEDS = "speeds.json"
+"""File in there of what `rnnlib.experiments.plan` has measured."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,13 @@ class Means:
         return self.workers or (usable_cores() if on_cpu else 1)
 
 
+class Part(NamedTuple):
+    """What a unit returned, and the name of the processor or card that did the work."""
+
+    rows: list[dict[str, Any]]
+    hardware: str
+
+
 class WorkersLost(RuntimeError):
     """The processes that do the work were lost too often; what they had saved is kept."""
 
@@ -87,7 +99,8 @@ def run(job: Job, folder: Path, means: Means, deadline: Deadline | None = None) 
     job is done, until `forget`: a sweep that is stopped at a later job does not repeat this one.
 
     Raises:
-        Stopped: when the deadline passes or a signal asks for it; everything is saved.
+        Stopped: when the deadline passes or a signal asks for it; it tells whether all is saved.
+        OSError: naming the record that cannot be written, and where it lies instead.
         ArgumentError: if another process is running the same job here.
         WorkersLost: if processes are lost again and again.
     """
@@ -97,19 +110,24 @@ def run(job: Job, folder: Path, means: Means, deadline: Deadline | None = None) 
         place.mkdir(exist_ok=True)
         for left_by_a_kill in (*place.glob(".*.tmp"), *place.glob("sitting-*")):
             left_by_a_kill.unlink(missing_ok=True)
-        parts = [_kept(place / f"unit-{i}.done") for i in range(len(job.units))]
-        waiting = [i for i, part in enumerate(parts) if part is None]
+        kept = (_kept(place / f"unit-{i}.done") for i in range(len(job.units)))
+        parts = {i: part for i, part in enumerate(kept) if part is not None}
+        waiting = [i for i in range(len(job.units)) if i not in parts]
         spent = _Clock(place / "seconds", min(means.every, 60.0))
         updates = {i: unit.n_updates for i, unit in enumerate(job.units)}
+        saved = True
         with Bar(job.name, updates, shown=means.progress) as bar, spent:
-            for i in set(updates) - set(waiting):
+            for i in parts:
                 bar.end(i, noted(_note(place, i)))
             found = contextlib.closing(_run_units(job, waiting, place, means, deadline, bar))
-            with found as units:
-                for i, part in units:
-                    parts[i] = part
-                    _keep(part, place / f"unit-{i}")
-                    bar.end(i, noted(_note(place, i)))
+            try:
+                with found as units:
+                    for i, part in units:
+                        parts[i] = part
+                        saved &= _keep(part, place / f"unit-{i}")
+                        bar.end(i, noted(_note(place, i)))
+            except Stopped as stopped:
+                raise Stopped(saved and stopped.saved) from None
         record = records.make(
             job.experiment,
             job.scale,
@@ -117,15 +135,20 @@ def run(job: Job, folder: Path, means: Means, deadline: Deadline | None = None) 
             job.seeds,
             [
                 Result(condition=dict(condition), metrics=metrics)
-                for condition, metrics in zip(job.conditions, job.collect(parts), strict=True)
+                for condition, metrics in zip(
+                    job.conditions,
+                    job.collect([parts[i].rows for i in range(len(job.units))]),
+                    strict=True,
+                )
             ],
             wall_time_s=spent.total,
             device=means.device,
+            hardware="; ".join(sorted({part.hardware for part in parts.values()})),
             variant=job.variant,
             reduced=job.reduced,
             code=code,
         )
-        records.write(record, folder)
+        _write(record, folder)
     return record
 
 
@@ -141,6 +164,26 @@ def forget(job: Job, folder: Path, means: Means) -> None:
             os.unlink(lock)
     with contextlib.suppress(OSError):  # other jobs wait in it
         place.parent.rmdir()
+
+
+def tidy(folder: Path) -> None:
+    """Remove ``folder/unfinished`` if no job waits in it."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in (folder / UNFINISHED).iterdir()] == [SPEEDS]:
+            shutil.rmtree(folder / UNFINISHED)
+
+
+def share_done(job: Job, folder: Path, means: Means) -> float:
+    """The share of the operations of ``job`` that need not be done again, from 0 to 1."""
+    place, done = _place(job, folder, means), 0.0
+    if not place.is_dir():
+        return 0.0
+    for i, unit in enumerate(job.units):
+        if (place / f"unit-{i}.done").exists():
+            done += unit.flops
+        elif (saved := Survival(place / f"unit-{i}").restore()) is not None:
+            done += unit.flops * saved.get("done", 0) / max(unit.n_updates, 1)
+    return done / max(sum(unit.flops for unit in job.units), 1.0)
 
 
 def _place(job: Job, folder: Path, means: Means) -> Path:
@@ -168,26 +211,51 @@ def _note(place: Path, unit: int) -> Path:
     return place / f"unit-{unit}.note"
 
 
-def _kept(path: Path) -> Any:
+def _kept(path: Path) -> Part | None:
     """What a unit returned, or None if it has to be run."""
     saved = Survival(path).restore()
-    return None if saved is None else saved["part"]
+    return None if saved is None else Part(**saved)
 
 
-def _keep(part: Any, unit: Path) -> None:
+def _keep(part: Part, unit: Path) -> bool:
     """Keep what a unit returned; if that fails (a full disk), its last checkpoint stays."""
     done = unit.with_name(unit.name + ".done")
     try:
-        checkpoint.write(done, {"part": part})
+        checkpoint.write(done, part._asdict())
     except OSError as error:
-        log.warning("%s: not saved: %s", done, error.strerror or error)
-    else:
-        Survival(unit).clear()
+        aside = _elsewhere(lambda folder: checkpoint.write(folder / done.name, part._asdict()))
+        log.warning("%s: not saved: %s%s", done, error.strerror or error, aside)
+        return False
+    Survival(unit).clear()
+    return True
+
+
+def _write(record: Record, folder: Path) -> None:
+    """Write the record; where that cannot be done, hours of work must not end in nothing."""
+    try:
+        records.write(record, folder)
+    except OSError as error:
+        aside = _elsewhere(lambda folder: records.write(record, folder))
+        path = folder / f"{record.name}.json"
+        raise OSError(error.errno, f"{error.strerror or error}{aside}", str(path)) from error
+
+
+def _elsewhere(write: Callable[[Path], object]) -> str:
+    """Let ``write`` use a new folder for temporary files, and say so; empty if it cannot."""
+    with contextlib.suppress(OSError):
+        folder = Path(tempfile.mkdtemp(prefix="rnnlib-"))
+        try:
+            write(folder)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return f"; kept in {folder}"
+    return ""
 
 
 def _run_units(
     job: Job, waiting: list[int], place: Path, means: Means, deadline: Deadline, bar: Bar
-) -> Generator[tuple[int, list[dict[str, Any]]], None, None]:
+) -> Generator[tuple[int, Part], None, None]:
     """Yield what each unit returns, as it returns."""
     if _in_process(means, len(waiting)):
         threads = torch.get_num_threads()
@@ -199,7 +267,7 @@ def _run_units(
                 unit = place / f"unit-{i}"
                 report = functools.partial(bar.tell, i)
                 survival = Survival(unit, every=means.every, stop=deadline, report=report)
-                yield i, job.units[i].work(survival=survival)
+                yield i, Part(job.units[i].work(survival=survival), hardware_name(means.device))
         finally:
             torch.set_num_threads(threads)
         return
@@ -212,22 +280,22 @@ def _run_units(
             bar.tell(i, noted(_note(place, i)))
 
     while remaining:
-        with _executor(means, len(remaining)) as pool:
+        with _executor(means, len(remaining)) as (pool, begun):
             try:
                 futures = {
                     pool.submit(
-                        _in_worker, job.units[i], place / f"unit-{i}", means.every, sitting, code
+                        _in_worker, job.units[i], place / f"unit-{i}", means, sitting, code
                     ): i
                     for i in sorted(remaining)
                 }
-                for future, part in _as_they_come(set(futures), deadline, sitting, look):
+                for future, part in _as_they_come(set(futures), deadline, sitting, look, begun):
                     remaining.remove(futures[future])
                     losses = 0
                     yield futures[future], part
             except BrokenProcessPool:  # Dask begins lost work anew by itself
                 losses += 1
-                if deadline():  # the signal went to the processes as well
-                    raise Stopped from None
+                if deadline():  # the signal went to the processes as well, and they saved nothing
+                    raise Stopped(saved=False) from None
                 if losses == ATTEMPTS:
                     raise WorkersLost(
                         f"{job.name} lost its processes {ATTEMPTS} times in a row (too little "
@@ -241,10 +309,14 @@ def _run_units(
 
 
 def _as_they_come(
-    pending: set[Future[Any]], deadline: Deadline, sitting: Path, look: Callable[[], None]
-) -> Iterator[tuple[Future[Any], list[dict[str, Any]]]]:
+    pending: set[Future[Any]],
+    deadline: Deadline,
+    sitting: Path,
+    look: Callable[[], None],
+    begun: Callable[[], bool],
+) -> Iterator[tuple[Future[Any], Part]]:
     """What comes of the futures. When time is up the workers are told, and save what they have."""
-    stopped, out_of_reach = False, math.inf
+    stopped, saved, at_work, out_of_reach = False, True, True, math.inf
     while pending:
         done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
         look()
@@ -252,27 +324,27 @@ def _as_they_come(
             if future.cancelled():
                 if not deadline():
                     raise WorkersLost("the cluster was lost; what its workers had saved is kept")
-                stopped = True
-            elif (part := future.result()) is None:
-                stopped = True
+                stopped, saved = True, False
+            elif isinstance(came := future.result(), Stopped):
+                stopped, saved = True, saved and came.saved
             else:
-                yield future, part
-        if deadline():
-            sitting.unlink(missing_ok=True)
-            out_of_reach = min(out_of_reach, time.monotonic() + GRACE_S)
-        if time.monotonic() > out_of_reach:
-            for future in pending:
-                future.cancel()
-            stopped = True
-            break
+                yield future, came
+        if pending and deadline():
+            if out_of_reach == math.inf:
+                sitting.unlink(missing_ok=True)
+                at_work = begun()
+                out_of_reach = time.monotonic() + (GRACE_S if at_work else 0.0)
+            if time.monotonic() >= out_of_reach:
+                for future in pending:
+                    future.cancel()
+                stopped, saved = True, saved and not at_work
+                break
     if stopped:
-        raise Stopped
+        raise Stopped(saved)
 
 
-def _in_worker(
-    unit: Unit, path: Path, every: float, sitting: Path, code: str
-) -> list[dict[str, Any]] | None:
-    """Run a unit in a process of its own, with one torch thread; None if it was stopped.
+def _in_worker(unit: Unit, path: Path, means: Means, sitting: Path, code: str) -> Part | Stopped:
+    """Run a unit in a process of its own, with one torch thread.
 
     On another machine that does not share the folder there is nothing to save to.
     """
@@ -280,9 +352,14 @@ def _in_worker(
         raise ArgumentError(
             "workers must have the rnnlib and the libraries of this process, got other versions"
         )
+    try:
+        check_device(means.device)
+    except ArgumentError as error:
+        raise ArgumentError(f"on a worker, {error}") from None
     torch.set_num_threads(1)
+    hardware = hardware_name(means.device)
     if not path.parent.is_dir():
-        return unit.work(survival=Survival())
+        return Part(unit.work(survival=Survival()), hardware)
     looked_at, over = -math.inf, False
 
     def stop() -> bool:
@@ -292,12 +369,13 @@ def _in_worker(
         return over
 
     if stop():
-        return None
+        return Stopped()
     try:
         report = noting(path.with_name(path.name + ".note"))
-        return unit.work(survival=Survival(path, every=every, stop=stop, report=report))
-    except Stopped:
-        return None
+        survival = Survival(path, every=means.every, stop=stop, report=report)
+        return Part(unit.work(survival=survival), hardware)
+    except Stopped as stopped:
+        return stopped
 
 
 def _in_process(means: Means, n_units: int) -> bool:
@@ -305,15 +383,16 @@ def _in_process(means: Means, n_units: int) -> bool:
 
 
 @contextlib.contextmanager
-def _executor(means: Means, n_units: int) -> Iterator[Executor]:
+def _executor(means: Means, n_units: int) -> Iterator[tuple[Executor, Callable[[], bool]]]:
+    """What runs the units, and whether any of them may have begun."""
     if means.cluster:
-        with _dask(means.cluster) as pool:
-            yield pool
+        with _dask(means.cluster) as found:
+            yield found
         return
     context = multiprocessing.get_context("spawn")
     n = min(means.n_workers, n_units)
     with ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker) as pool:
-        yield pool
+        yield pool, lambda: True
 
 
 def check_cluster(address: str) -> None:
@@ -340,16 +419,23 @@ def check_cluster(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _dask(address: str) -> Iterator[Executor]:
+def _dask(address: str) -> Iterator[tuple[Executor, Callable[[], bool]]]:
     """The executor of a Dask cluster, which begins anew elsewhere what a lost worker was at."""
     check_cluster(address)
     from distributed import Client, KilledWorker
 
+    logger = logging.getLogger("distributed.client")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # of a lost scheduler we say one line, it prints a traceback
     try:
         with Client(address, timeout=ANSWER_S, set_as_default=False) as client:
-            yield client.get_executor(pure=False)
+            if not client.nthreads():
+                log.warning("%s has no workers yet; waiting for some", address)
+            yield client.get_executor(pure=False), lambda: any(client.processing().values())
     except KilledWorker as error:
         raise WorkersLost(f"{error}; what was saved is kept") from None
+    finally:
+        logger.setLevel(level)
 
 
 def _start_worker() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnnlib import experiments, provenance
-from rnnlib.checkpoint import Survival
+from rnnlib.checkpoint import Stopped, Survival
 from rnnlib.checks import ArgumentError
 from rnnlib.experiments import characters, jobs, plan, temporal_order
 from rnnlib.experiments.jobs import STACK_BYTES, Job, Unit, elman_cost, stacks
@@ -171,7 +171,7 @@ def test_without_a_calibration_operations_are_counted_and_nothing_runs():
 def test_time_is_that_of_the_operations_shared_out(monkeypatch, workers, seconds):
     calibrated = []
     monkeypatch.setattr(
-        plan, "seconds_an_update", lambda unit, _: calibrated.append(unit.flops) or 0.5
+        plan, "seconds_an_update", lambda unit, *_: calibrated.append(unit.flops) or 0.5
     )
     guess = plan.estimate(MIXED, Means(workers=workers))
     assert calibrated == [6e9]
@@ -205,6 +205,68 @@ def test_an_update_is_timed_without_the_first(monkeypatch, durations, given, exp
 
     assert plan.seconds_an_update(Unit(work, len(durations), 1.0, 1.0), given) == expected
     assert sum(made[1:]) <= max(given, 2 * expected) + expected
+
+
+def test_an_update_that_nothing_follows_tells_nothing():
+    """It was cut off after its first one, which compiles."""
+
+    def work(*, survival):
+        for _ in range(9):
+            survival.pause(never)
+
+    asked = iter([True])
+    assert plan.seconds_an_update(Unit(work, 9, 1.0, 1.0), 1.0, lambda: next(asked)) == 0.0
+    asked = iter([False, True])
+    assert plan.seconds_an_update(Unit(work, 9, 1.0, 1.0), 1.0, lambda: next(asked)) > 0.0
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What is measured takes three seconds, of which half a second goes to an update."""
+    now, found = [100.0], []
+
+    def measure(unit, seconds, stop):
+        found.append((unit.flops, seconds))
+        now[0] += 3
+        return 0.5
+
+    monkeypatch.setattr(plan, "seconds_an_update", measure)
+    monkeypatch.setattr(plan, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
+    return found
+
+
+def others(n):
+    return [dataclasses.replace(MIXED, settings={"n": i}) for i in range(n)]
+
+
+def test_measurements_end_with_the_time_for_all_of_them(measured):
+    calibration = plan.Calibration(total_s=4.0)
+    guesses = [plan.estimate(job, Means(), calibration=calibration) for job in others(4)]
+    assert [guess.update_s for guess in guesses] == [0.5, 0.5, 0, 0]
+    assert guesses[2] == plan.estimate(MIXED, Means(), calibrate_s=0)
+    assert measured == [(6e9, 1.0), (6e9, 1.0)]
+
+
+def test_what_was_measured_is_not_measured_again(measured, tmp_path, monkeypatch):
+    path = tmp_path / "unfinished" / "speeds.json"
+    for _ in range(2):
+        for job in others(2):
+            plan.estimate(job, Means(), calibration=plan.Calibration(path))
+    assert len(measured) == 2
+    for change in ("cuda", "another card"):  # neither tells anything about the other
+        with monkeypatch.context() as patch:
+            patch.setattr(plan, "hardware_name", lambda device, change=change: change)
+            assert plan.Calibration(path).update_s(MIXED, "cpu", 1.0) == 0.5
+    assert len(measured) == 4
+    path.write_text("[1]", encoding="utf-8")
+    assert plan.Calibration(path).known == {}
+
+
+def test_a_stop_ends_the_measurement_and_keeps_nothing_of_it(measured, tmp_path):
+    path = tmp_path / "speeds.json"
+    with pytest.raises(Stopped):
+        plan.estimate(MIXED, Means(), calibration=plan.Calibration(path, stop=lambda: True))
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("module", [temporal_order, characters])

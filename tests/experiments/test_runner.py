@@ -1,5 +1,6 @@
 """Runs that are interrupted in every way there is: their records are those of unbroken ones."""
 
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from rnnlib.checks import ArgumentError
 from rnnlib.experiments import characters, jobs, runner, temporal_order
 from rnnlib.experiments.jobs import Unit
 from rnnlib.experiments.runner import Means, WorkersLost
+from rnnlib.provenance import hardware_name
 from rnnlib.records import read
 
 ALONE = Means(workers=1, progress=False)
@@ -100,6 +102,14 @@ def stamps(folder, it):
 
 def nothing():
     """What a progress bar would do."""
+
+
+def always():
+    return True
+
+
+def never():
+    return False
 
 
 class Until(Deadline):
@@ -436,9 +446,10 @@ def test_a_cluster_that_goes_away_is_an_error_and_no_end_of_time(tmp_path):
     lost.cancel()
     lost.set_running_or_notify_cancel()
     with pytest.raises(WorkersLost, match="the cluster was lost"):
-        list(runner._as_they_come({lost}, Deadline(), tmp_path / "sitting", nothing))
-    with pytest.raises(Stopped):
-        list(runner._as_they_come({lost}, Deadline(0), tmp_path / "sitting", nothing))
+        list(runner._as_they_come({lost}, Deadline(), tmp_path / "sitting", nothing, always))
+    with pytest.raises(Stopped) as stopped:
+        list(runner._as_they_come({lost}, Deadline(0), tmp_path / "sitting", nothing, always))
+    assert not stopped.value.saved
 
 
 def test_workers_that_cannot_be_told_are_not_waited_for(tmp_path, monkeypatch):
@@ -447,12 +458,120 @@ def test_workers_that_cannot_be_told_are_not_waited_for(tmp_path, monkeypatch):
     sitting, deaf, done = tmp_path / "sitting", Future(), Future()
     sitting.touch()
     done.set_result([{"n": 1}])
-    found = runner._as_they_come({deaf, done}, Deadline(0), sitting, nothing)
+    found = runner._as_they_come({deaf, done}, Deadline(0), sitting, nothing, always)
     assert next(found) == (done, [{"n": 1}])
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped) as stopped:
         next(found)
+    assert not stopped.value.saved
     assert deaf.cancelled()
     assert not sitting.exists()
+
+
+def test_what_never_began_gets_no_grace_and_loses_nothing(tmp_path, monkeypatch):
+    """Of a cluster without workers."""
+    monkeypatch.setattr(runner, "GRACE_S", 3600)
+    future = Future()
+    with pytest.raises(Stopped) as stopped:
+        list(runner._as_they_come({future}, Deadline(0), tmp_path / "sitting", nothing, never))
+    assert stopped.value.saved
+    assert future.cancelled()
+
+
+def scheduler():
+    """A scheduler of Dask without workers, in a process of its own, and its address."""
+    pytest.importorskip("distributed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code = "import sys; from dask.__main__ import main; main()"
+    options = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ), f"tcp://127.0.0.1:{port}"
+
+
+def answers(address):
+    try:
+        runner.check_cluster(address)
+    except ArgumentError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_a_cluster_without_workers_is_said_once_and_its_end_is_one_line(tmp_path):
+    """A client waits for workers; when the scheduler is lost, no traceback of Dask's is shown."""
+    distributed = pytest.importorskip("distributed")
+    process, address = scheduler()
+    try:
+        eventually(lambda: answers(address))
+        sitting = start(*command(tmp_path, 40, "--cluster", address))
+        said = next(line for line in sitting.stderr if "workers" in line)
+        assert said.endswith(f"{address} has no workers yet; waiting for some\n")
+        with distributed.Client(address, set_as_default=False) as client:
+            count = lambda dask_scheduler: len(dask_scheduler.tasks)  # noqa: E731
+            eventually(lambda: client.run_on_scheduler(count))
+        process.kill()
+        _, err = sitting.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert sitting.returncode == 2
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("error: the cluster was lost; ")
+
+
+@pytest.mark.slow
+def test_a_cluster_without_workers_stops_in_time(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(runner, "GRACE_S", 3600)
+    process, address = scheduler()
+    try:
+        eventually(lambda: answers(address))
+        with pytest.raises(Stopped) as stopped:
+            runner.run(job(), tmp_path, Means(cluster=address, progress=False), Deadline(0))
+    finally:
+        process.kill()
+        process.wait()
+    assert stopped.value.saved
+    assert caplog.messages == [f"{address} has no workers yet; waiting for some"]
+
+
+# What did the work
+
+
+def test_the_workers_name_what_did_the_work_and_it_survives_a_stop(tmp_path, monkeypatch):
+    """The client may be a machine that has no such device, and go on where another began."""
+    it, asked = job(), itertools.count()
+    monkeypatch.setattr(runner, "hardware_name", lambda device: "one card")
+    first = it.units[0].n_updates
+    with pytest.raises(Stopped):  # in the second unit
+        runner.run(it, tmp_path, ALONE, Until(lambda: next(asked) > first + 5))
+    monkeypatch.setattr(runner, "hardware_name", lambda device: "another")
+    assert runner.run(it, tmp_path, ALONE).hardware == "another; one card"
+
+
+def test_with_a_cluster_only_the_workers_check_the_device(tmp_path, monkeypatch, capsys):
+    """A login node has no GPU; a worker without one is an error of one line."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(cli, "check_cluster", lambda address: None)
+
+    @contextlib.contextmanager
+    def here(address):
+        with ThreadPoolExecutor(1) as pool:
+            yield pool, always
+
+    monkeypatch.setattr(runner, "_dask", here)
+    given = ("--cluster", "tcp://here:1", "--device")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command(tmp_path, 40, *given, "cuda"))
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: on a worker, device must be there to be used, got 'cuda': ")
+    assert list(tmp_path.glob("unfinished/*"))  # the client itself had no objection
+    with pytest.raises(SystemExit):
+        cli.main(command(tmp_path, 40, *given, "tpu"))
+    assert "device must be one of cpu, cuda, got 'tpu'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -611,6 +730,70 @@ def test_a_full_disk_costs_no_finished_unit(tmp_path, unbroken, monkeypatch, cap
     assert freed == [2]
 
 
+def test_a_stop_on_a_full_disk_does_not_claim_to_have_saved(tmp_path, monkeypatch, caplog):
+    """Neither an unfinished unit nor one that was finished before."""
+    it, first = job(), job().units[0].n_updates
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    for updates in (5, first + 5):
+        for broken in (True, False):
+            asked = itertools.count()
+            with monkeypatch.context() as patch:
+                if broken:
+                    patch.setattr("rnnlib.atomic.replace", full)
+                with pytest.raises(Stopped) as stopped:
+                    runner.run(it, tmp_path, ALONE, Until(lambda: next(asked) > updates))  # noqa: B023
+            assert stopped.value.saved is not broken
+        runner.forget(it, tmp_path, ALONE)
+
+
+def test_a_finished_unit_that_was_not_saved_is_not_said_to_be(tmp_path, monkeypatch):
+    """Though the one after it was."""
+    it, really, asked = job(), checkpoint.write, itertools.count()
+    first = it.units[0].n_updates
+
+    def full(path, state):
+        if path.name == "unit-0.done":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        really(path, state)
+
+    monkeypatch.setattr(checkpoint, "write", full)
+    with pytest.raises(Stopped) as stopped:
+        runner.run(it, tmp_path, ALONE, Until(lambda: next(asked) > first + 5))
+    assert not stopped.value.saved
+    assert (place(tmp_path, it) / "unit-1").exists()
+
+
+def test_what_cannot_be_written_is_kept_elsewhere_and_named(tmp_path, monkeypatch, caplog):
+    """A record, and a finished unit."""
+    out, spare = tmp_path / "out", tmp_path / "spare"
+    spare.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spare))
+    it, really = job(), rnnlib.atomic.replace
+
+    def replace(path, content):
+        if path.is_relative_to(out):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        really(path, content)
+
+    monkeypatch.setattr("rnnlib.atomic.replace", replace)
+    with pytest.raises(OSError, match="No space left on device; kept in ") as refused:
+        runner.run(it, out, ALONE)
+    monkeypatch.undo()
+    assert refused.value.filename == str(out / f"{it.name}.json")
+    (kept,) = spare.rglob("*.json")
+    assert refused.value.strerror.endswith(f"kept in {kept.parent}")
+    record = runner.run(it, tmp_path / "again", ALONE)
+    assert read(kept).same_result(record)
+    for done in spare.rglob("*.done"):  # which can be moved to where it belongs
+        assert f"{done.name}: not saved: No space left on device; kept in {done.parent}" in (
+            caplog.text
+        )
+    assert len(list(spare.rglob("*.done"))) == 2
+
+
 def test_what_kills_leave_behind_is_tidied_up(tmp_path, unbroken):
     it = job()
     place(tmp_path, it).mkdir(parents=True)
@@ -651,8 +834,9 @@ def test_a_worker_without_the_folder_does_the_work_all_the_same(tmp_path):
     """On a machine that does not share it."""
     unit = job().units[0]
     path = tmp_path / "absent" / "unit-0"
-    found = runner._in_worker(unit, path, 1.0, path.with_name("sitting"), jobs.code_digest())
-    assert found == unit.work(survival=Survival())
+    found = runner._in_worker(unit, path, ALONE, path.with_name("sitting"), jobs.code_digest())
+    assert found.rows == unit.work(survival=Survival())
+    assert found.hardware == hardware_name("cpu")
     assert os.listdir(tmp_path) == []
 
 
@@ -660,15 +844,16 @@ def test_a_worker_whose_sitting_is_over_stops(tmp_path):
     """Of a client that is gone, or has been followed by another, only what is saved remains."""
     place, sitting = tmp_path / "place", tmp_path / "sitting"
     place.mkdir()
-    arguments = job(ENDLESS).units[0], place / "unit-0", 0.05, sitting, jobs.code_digest()
-    assert runner._in_worker(*arguments) is None
+    means = dataclasses.replace(ALONE, every=0.05)
+    arguments = job(ENDLESS).units[0], place / "unit-0", means, sitting, jobs.code_digest()
+    assert isinstance(runner._in_worker(*arguments), Stopped)
     assert os.listdir(place) == []
     sitting.touch()
     thread = threading.Thread(
         target=lambda: (eventually((place / "unit-0").exists), sitting.unlink())
     )
     thread.start()
-    assert runner._in_worker(*arguments) is None
+    assert runner._in_worker(*arguments).saved
     thread.join()
     assert checkpoint.read(place / "unit-0")["done"] > 0
 
