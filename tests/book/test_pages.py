@@ -17,7 +17,7 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"], *(entry["file"] for entry in TOC["chapters"])]
 CHAPTERS = [page for page in PAGES if re.search(r"/\d\d_", page)]
 
-FIGURES = {"book/01_exploding_gradient": 7}
+FIGURES = {"book/01_exploding_gradient": 7, "book/02_vanishing_gradient": 7}
 """The least number of figures of a chapter: those of its paper."""
 
 
