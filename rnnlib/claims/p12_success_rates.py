@@ -9,72 +9,22 @@ arm lies above that of the plain arm, as *reversed* if it lies below.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict
+from rnnlib.claims.comparing import Pair, grouped, length, solved_by_seed
 from rnnlib.claims.p12_unrolled import Values
 from rnnlib.records import Record, Result
-from rnnlib.statistics import sign_test, wilson
 
 EXPERIMENT = "temporal_order"
+_ARMS = ("plain", "rescaled")
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """Both arms under one condition: which seeds solved the task."""
-
-    seq_len: int
-    plain: tuple[bool, ...]
-    rescaled: tuple[bool, ...]
-
-    @property
-    def separated(self) -> bool:
-        return self._interval(self.rescaled)[0] > self._interval(self.plain)[1]
-
-    @property
-    def reversed(self) -> bool:
-        return self._interval(self.rescaled)[1] < self._interval(self.plain)[0]
-
-    @property
-    def p(self) -> float:
-        """Exact paired p-value: the arms share weights and data seed by seed."""
-        pairs = list(zip(self.plain, self.rescaled, strict=True))
-        return sign_test(pairs.count((True, False)), pairs.count((False, True)))
-
-    @staticmethod
-    def _interval(solved: Sequence[bool]) -> tuple[float, float]:
-        return wilson(sum(solved), len(solved))
-
-    def __str__(self) -> str:
-        arms = []
-        for name, solved in (("plain", self.plain), ("rescaled", self.rescaled)):
-            low, high = self._interval(solved)
-            arms.append(f"{name} {sum(solved)}/{len(solved)} [{low:.2f}, {high:.2f}]")
-        return f"T = {self.seq_len}: {arms[0]}, {arms[1]}, paired p = {self.p:.1g}"
-
-
-def length(result: Result) -> int:
-    """The sequence length of a condition."""
-    seq_len = result.condition["seq_len"]
-    assert isinstance(seq_len, int)
-    return seq_len
-
-
-def solved_by_seed(result: Result, metric: str) -> tuple[bool, ...]:
-    return tuple(bool(value) for value in result.metrics[metric])
-
-
-def _cells(record: Record, metric: str = "solved") -> list[_Cell]:
+def _cells(record: Record, metric: str = "solved") -> list[Pair]:
     """Every rescaled arm with the plain arm of the same network, length and rate."""
-    groups: dict[tuple[Any, ...], dict[Any, Result]] = {}
-    for result in record.results:
-        condition = dict(result.condition)
-        threshold = condition.pop("threshold")
-        groups.setdefault(tuple(sorted(condition.items(), key=str)), {})[threshold] = result
     cells = [
-        _Cell(length(arm), solved_by_seed(arms[None], metric), solved_by_seed(arm, metric))
-        for arms in groups.values()
+        _pair(arms[None], arm, metric)
+        for arms in grouped(record, "threshold")
         if None in arms
         for threshold, arm in arms.items()
         if threshold is not None
@@ -84,17 +34,22 @@ def _cells(record: Record, metric: str = "solved") -> list[_Cell]:
     return sorted(cells, key=lambda cell: cell.seq_len)
 
 
-def _summary(cells: Sequence[_Cell]) -> Values:
-    widest = max(cells, key=lambda c: (c.separated, sum(c.rescaled) - sum(c.plain)))
+def _pair(plain: Result, rescaled: Result, metric: str) -> Pair:
+    solved = solved_by_seed(plain, metric), solved_by_seed(rescaled, metric)
+    return Pair(length(rescaled), _ARMS, *solved)
+
+
+def _summary(cells: Sequence[Pair]) -> Values:
+    widest = max(cells, key=lambda c: (c.separated, sum(c.second) - sum(c.first)))
     apart = sorted({cell.seq_len for cell in cells if cell.separated})
     return {
         "n_cells": len(cells),
         "n_separated": sum(cell.separated for cell in cells),
         "n_reversed": sum(cell.reversed for cell in cells),
         "where": f" (T = {', '.join(map(str, apart))})" if apart else "",
-        "plain_solved": sum(sum(cell.plain) for cell in cells),
-        "rescaled_solved": sum(sum(cell.rescaled) for cell in cells),
-        "runs": sum(len(cell.plain) for cell in cells),
+        "plain_solved": sum(sum(cell.first) for cell in cells),
+        "rescaled_solved": sum(sum(cell.second) for cell in cells),
+        "runs": sum(len(cell.first) for cell in cells),
         "widest": str(widest),
     }
 
@@ -123,8 +78,8 @@ def _own_best(records: Sequence[Record]) -> Values:
     best = []
     for seq_len in sorted({cell.seq_len for cell in cells}):
         rates = [cell for cell in cells if cell.seq_len == seq_len]
-        plain = max((cell.plain for cell in rates), key=sum)
-        best.append(_Cell(seq_len, plain, max((cell.rescaled for cell in rates), key=sum)))
+        plain = max((cell.first for cell in rates), key=sum)
+        best.append(Pair(seq_len, _ARMS, plain, max((cell.second for cell in rates), key=sum)))
     return _summary(best)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict
-from rnnlib.claims.p12_success_rates import EXPERIMENT, length, solved_by_seed
+from rnnlib.claims.comparing import length, solved_by_seed
+from rnnlib.claims.p12_success_rates import EXPERIMENT
 from rnnlib.claims.p12_unrolled import Values
 from rnnlib.records import Record, Result
 
@@ -123,11 +124,16 @@ C28 = Claim(
 )
 
 
-def _order_of_events(records: Sequence[Record]) -> Values:
-    (record,) = records
+def order_of_events(results: Iterable[Result]) -> Values:
+    """When the spectral radius rose and when the gradient was largest, in runs that succeeded.
+
+    Raises:
+        NotMeasured: if none did.
+    """
     starts, ends, below_one, after = [], [], [], []
-    for metrics in (result.metrics for result in record.results):
-        for k, solved in enumerate(metrics["solved"]):
+    for result in results:
+        metrics = result.metrics
+        for k, solved in enumerate(solved_by_seed(result)):
             if not solved:
                 continue
             starts.append(float(metrics["rho_start"][k] or 0))
@@ -149,7 +155,7 @@ def _order_of_events(records: Sequence[Record]) -> Values:
     }
 
 
-def _judge_order(v: Mapping[str, Any]) -> Verdict:
+def judge_order(v: Mapping[str, Any]) -> Verdict:
     if not (v["started_below_one"] > 0.95 and v["risen"] > 0.95 and v["norm_after_rise"] > 0.5):
         return Verdict.NOT_REPRODUCED
     return Verdict.REPRODUCED if v["norm_after_rise"] > 0.9 else Verdict.PARTLY
@@ -165,8 +171,8 @@ C29 = Claim(
     ours="{runs} runs that solved the task: median ρ from {rho_start:.2f} to {rho_end:.2f} at "
     "success; ρ rose in {risen:.0%}; the largest gradient came once ρ had passed 1 in "
     "{norm_after_rise:.0%}",
-    measure=_order_of_events,
-    judge=_judge_order,
+    measure=lambda records: order_of_events(records[0].results),
+    judge=judge_order,
     experiment=EXPERIMENT,
     variants=("same_rate",),
     note="Reproduced if this order is found in more than 9 of 10 runs that solve the task, partly "

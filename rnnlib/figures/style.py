@@ -21,6 +21,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "SGD-C": {"color": BLUE, "linestyle": "--", "marker": "^"},
     "SGD-R": {"color": ORANGE, "linestyle": ":", "marker": "s"},
     "SGD-CR": {"color": GREEN, "linestyle": "-.", "marker": "D"},
+    "SGD-CR-constant": {"color": PURPLE, "linestyle": "-.", "marker": "v"},
+    "SGD-CR-sum": {"color": SKY, "linestyle": "-.", "marker": "P"},
 }
 # Up to three curves of one kind, the first the most striking.
 SERIES: tuple[dict[str, Any], ...] = (
