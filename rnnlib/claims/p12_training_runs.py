@@ -35,12 +35,15 @@ def _thresholds(records: Sequence[Record]) -> Values:
     ]
     decades, i, j = max(ranges, default=(0.0, 0, 0))
     norms = [float(n) for r in rows.values() for n in r.metrics["mean_norm"] if n is not None]
+    norms = [n for n in norms if math.isfinite(n)]
+    if not norms:
+        raise NotMeasured("no run has a finite mean norm")
     return {
         "seq_len": seq_len,
         "decades": decades,
         "low": tried[i][0],
         "high": tried[j][0],
-        "mean_norm": median(n for n in norms if math.isfinite(n)),
+        "mean_norm": median(norms),
         "table": ", ".join(f"{t:g}: {k}/{n}" for t, k, n, _ in tried),
     }
 

@@ -95,8 +95,9 @@ def read_arm(record: Record, name: str, unit: str, **condition: Any) -> Arm:
 
 
 def in_order(records: Sequence[Record]) -> list[Record]:
-    """Music's data sets as the paper's table lists them."""
-    return sorted(records, key=lambda record: SETS.index(record.variant))
+    """The data sets of the paper's table as it lists them; others are no claim's evidence."""
+    known = [record for record in records if record.variant in SETS]
+    return sorted(known, key=lambda record: SETS.index(record.variant))
 
 
 def slug(record: Record) -> str:

@@ -351,6 +351,7 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
         distinct("cells", reading.cells)
         at_least("linger", reading.linger, 0)
         at_least("n_updates", reading.n_updates, 1)
+        at_least("batch", reading.batch, 1)
         for cell in reading.cells:
             _check(cell)
     return [_job(settings, reading, device) for reading in settings.readings]

@@ -196,6 +196,9 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
     if settings.check_every % settings.watch_every:
         accepted = f"a divisor of check_every = {settings.check_every}"
         raise ArgumentError(f"watch_every must be {accepted}, got {settings.watch_every}")
+    for reading in settings.readings:
+        at_least("n_updates", reading.n_updates, 1)
+        at_least("batch", reading.batch, 1)
     for cell in (c for r in settings.readings for c in r.cells):
         TemporalOrder(cell.seq_len)
         positive("learning_rate", cell.learning_rate)

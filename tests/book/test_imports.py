@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    {"checks", "atomic", "progress", "checkpoint", "provenance", "schema"},
+    {"checks", "atomic", "progress", "checkpoint", "provenance", "schema", "environment"},
     {"kernels"},
     {"cells"},
     {"init"},
@@ -32,7 +32,7 @@ LAYERS = (
     {"records"},
     {"experiments", "bench"},
     {"claims"},
-    {"environment", "overrides", "records_import", "wheels", "cli", "__main__"},
+    {"overrides", "records_import", "wheels", "cli", "__main__"},
 )
 """What a module imports stands in an earlier layer or in its own. A new module goes in here."""
 

@@ -465,6 +465,10 @@ RECORD_CASES: dict[str, list[tuple[Callable[[], list[Record]], Verdict]]] = {
             Verdict.PARTLY,
         ),
         (lambda: [sweep({0.1: 2, 1.0: 16, 10.0: 2})], Verdict.NOT_REPRODUCED),
+        (
+            lambda: [order("threshold", [(20, 1.0, 0, {"mean_norm": math.nan})])],
+            Verdict.NOT_RUN,
+        ),
         # A wide range that leaves out the mean norm of 2 does not show the heuristic at work.
         (lambda: [sweep({0.001: 16, 0.1: 16, 1.0: 16, 3.0: 2})], Verdict.NOT_REPRODUCED),
     ],

@@ -120,6 +120,13 @@ def test_unknown_reading_and_hidden_size_zero_are_named():
         run(SMOKE, seeds=(1, 1))
 
 
+@pytest.mark.parametrize("name", ["n_updates", "batch"])
+def test_a_reading_without_work_is_refused(name):
+    readings = tuple(dataclasses.replace(r, **{name: 0}) for r in SMOKE.readings)
+    with pytest.raises(ArgumentError, match=f"{name} must be an integer >= 1, got 0"):
+        run(SMOKE, readings=readings)
+
+
 def test_a_run_whose_weights_overflow_is_recorded_as_diverged():
     cell = Cell(10, 1e38, init_std=1.0, thresholds=(PLAIN,))
     reading = Reading("overflow", (cell,), n_updates=10)
