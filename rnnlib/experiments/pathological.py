@@ -208,9 +208,14 @@ SETTINGS: dict[str, Settings] = {
                 ),
                 n_updates=20_000,
             ),
-            Reading("addition", _cells("addition", (20, 50), **_MARKERS), n_updates=20_000),
-            Reading(
-                "multiplication", _cells("multiplication", (20, 50), **_MARKERS), n_updates=20_000
+            *(
+                Reading(
+                    task,
+                    _cells(task, (20, 50), **_MARKERS),
+                    n_updates=100_000,  # a first run of addition solved nothing in 20,000
+                    seeds=tuple(range(8)),
+                )
+                for task in ("addition", "multiplication")
             ),
             Reading(
                 "order_3bit",

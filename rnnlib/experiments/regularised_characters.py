@@ -116,12 +116,12 @@ SETTINGS = {
             ),
             Reading(
                 "ptb-chars",
-                5,
+                4,
                 hidden_size=200,
-                n_characters=1_000_000,
+                n_characters=500_000,
                 n_eval=100_000,
-                reduced="200 units instead of 500, the first 1,000,000 training and 100,000 "
-                "validation and test characters, 5 epochs",
+                reduced="200 units instead of 500, the first 500,000 training and 100,000 "
+                "validation and test characters, 4 epochs",
             ),
         ),
         reduced="3 seeds instead of 5",

@@ -64,17 +64,23 @@ class Settings:
         return dataclasses.replace(self, readings=chosen)
 
 
-def _paper_sets(n_epochs: int, reduced: str = "") -> tuple[Reading, ...]:
+_STOPPED = "instead of training until the validation loss stops falling"
+
+
+def _paper_sets(*n_epochs: int, reduced: bool = False) -> tuple[Reading, ...]:
+    said = [f"{n} epochs {_STOPPED}" if reduced else "" for n in n_epochs]
     return (
-        Reading("piano-midi", n_epochs, reduced=reduced),
-        Reading("nottingham", n_epochs, reduced=reduced),
+        Reading("piano-midi", n_epochs[0], reduced=said[0]),
+        Reading("nottingham", n_epochs[1], reduced=said[1]),
         Reading(
-            "musedata", n_epochs, hidden_size=400, learning_rate=0.5, alpha=0.1, reduced=reduced
+            "musedata",
+            n_epochs[2],
+            hidden_size=400,
+            learning_rate=0.5,
+            alpha=0.1,
+            reduced=said[2],
         ),
     )
-
-
-_STOPPED = "instead of training until the validation loss stops falling"
 
 
 SETTINGS = {
@@ -95,11 +101,11 @@ SETTINGS = {
                 n_songs=100,
                 reduced=f"100 units instead of 300, the first 100 songs, 10 epochs {_STOPPED}",
             ),
-            *_paper_sets(20, f"20 epochs {_STOPPED}"),
+            *_paper_sets(20, 10, 6, reduced=True),
         ),
         reduced=f"at most 20 epochs {_STOPPED}",
     ),
-    "paper": Settings("paper", (0, 1, 2, 3, 4), _paper_sets(250)),
+    "paper": Settings("paper", (0, 1, 2, 3, 4), _paper_sets(250, 250, 250)),
 }
 
 
