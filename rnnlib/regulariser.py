@@ -17,6 +17,7 @@ from torch import Tensor
 from rnnlib.checks import ArgumentError, at_least, one_of, shape
 from rnnlib.kernels import Errors
 
+FORMS = ("squared", "unsquared")
 SCHEDULES = ("constant", "1/t")
 
 
@@ -41,9 +42,10 @@ class Regulariser:
     Attributes:
         errors: filled by every backward pass.
         first, last: ``(R,)`` float64, Omega at a replica's first and last update; NaN before.
-        sum: ``(R,)`` float64, of Omega over the updates.
-        updates, opposed: ``(R,)`` int64, updates made, and those in which the gradients of the
-            loss and of Omega with respect to W_rec pointed into opposite half-spaces.
+        cosine: ``(R,)`` float64, of the angle between the gradients of the loss and of Omega with
+            respect to W_rec at the last update; NaN before, and where one of them is zero.
+        updates, opposed: ``(R,)`` int64, updates made, and those in which these two pointed into
+            opposite half-spaces.
 
     Raises:
         ArgumentError: for an alpha below 0 or not finite, or an unknown form or schedule.
@@ -61,7 +63,7 @@ class Regulariser:
     ) -> None:
         self.schedule = one_of("schedule", schedule, SCHEDULES)
         self.epoch = at_least("epoch", epoch, 1)
-        self.errors = Errors(form, relative=relative)
+        self.errors = Errors(one_of("form", form, FORMS), relative=relative)
         weights = torch.as_tensor(alpha, dtype=torch.float64).cpu()
         self.alpha = shape(
             "alpha", weights.expand(replicas) if weights.dim() == 0 else weights, (replicas,)
@@ -71,7 +73,7 @@ class Regulariser:
             raise ArgumentError(f"alpha must hold finite numbers >= 0, got {wrong.item()}")
         self.first = torch.full((replicas,), torch.nan, dtype=torch.float64)
         self.last = self.first.clone()
-        self.sum = torch.zeros_like(self.first)
+        self.cosine = self.first.clone()
         self.updates = torch.zeros(replicas, dtype=torch.int64)
         self.opposed = self.updates.clone()
 
@@ -100,29 +102,26 @@ class Regulariser:
         if omega is None or push is None:
             raise ArgumentError("the objective must hand regulariser.errors to Elman.states")
         weight = self.weight(step)[replicas].to(grad)[:, None, None]
-        against = (grad.double() * push.double()).sum((1, 2)) < 0
+        one, other = grad.double(), push.double()
+        along = (one * other).sum((1, 2))
+        cosine = along / (torch.linalg.matrix_norm(one) * torch.linalg.matrix_norm(other))
         # Not 0 * push: what is not finite must not reach a replica without the regulariser.
         grad += torch.where(weight > 0, weight * push, 0.0)
 
-        omega, against = omega.cpu(), against.cpu()
+        omega, along, cosine = omega.cpu(), along.cpu(), cosine.cpu()
         fresh = self.updates[replicas] == 0
         self.first[replicas[fresh]] = omega[fresh]
         self.last[replicas] = omega
-        self.sum[replicas] += omega
+        self.cosine[replicas] = cosine
         self.updates[replicas] += 1
-        self.opposed[replicas] += against
-
-    @property
-    def mean(self) -> Tensor:
-        """``(R,)``: Omega's mean over the updates; NaN before the first."""
-        return self.sum / self.updates
+        self.opposed[replicas] += along < 0
 
     @property
     def opposed_fraction(self) -> Tensor:
         """``(R,)``: share of the updates in which loss and Omega pulled apart; NaN before."""
         return self.opposed / self.updates
 
-    _NOTED = ("first", "last", "sum", "updates", "opposed")
+    _NOTED = ("first", "last", "cosine", "updates", "opposed")
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._NOTED}

@@ -18,6 +18,9 @@ from rnnlib.train import History
 WEIGHTS, TRAINING, SCREEN, TEST, LENGTHS, LONGER, INSIDE = range(7)
 """What a seed's random streams are for; the training data's lengths have one of their own."""
 
+RELAPSED = 0.1
+"""The share of wrong answers above which a network has lost a task that it had solved."""
+
 _BLOCK_SYMBOLS = 2**24  # 128 MiB; a thousand updates of the paper's size would take 12 GB
 _ASKED_AT_ONCE = 1000  # sequences of an exam that share a length, where the task varies it
 
@@ -116,6 +119,14 @@ class Exam:
     answers are wrong it answers ``test`` more, and has solved the task if at most 1 % of those are
     wrong. It then goes on for ``linger`` updates, in which it may relapse, and, with
     ``until_perfect``, until every answer to a screen has been right once.
+
+    Attributes:
+        solved_at, perfect_at, rho_passed_one_at: ``(R,)`` int64, the first update at which it was
+            seen that the task is solved, a screen has no wrong answer, and the spectral radius of
+            W_rec is above 1; -1 before.
+        relapses: ``(R,)`` int64, how often a network that had solved the task was found with more
+            than `RELAPSED` wrong answers after a screen with fewer.
+        error, best: ``(R,)``, share of wrong answers to the last screen, and the least of any.
     """
 
     def __init__(
@@ -143,7 +154,13 @@ class Exam:
         self.best = torch.full((len(seed_of),), math.inf)
 
     def __call__(self, model: Elman, step: int, replicas: Tensor) -> Tensor:
-        """Note what each of ``replicas`` has reached; true for those that are done."""
+        """Note what each of ``replicas`` has reached; true for those that are done.
+
+        Args:
+            model: the networks still training, row i being replica ``replicas[i]``.
+            step: number of the update.
+            replicas: ``(n,)`` indices, on the CPU.
+        """
         waiting = (self.rho_passed_one_at[replicas] < 0).nonzero()[:, 0]
         rho = spectral_radius(model.W_rec.detach()[waiting.to(model.W_rec.device)]).cpu()
         self.rho_passed_one_at[replicas[waiting[rho > 1]]] = step
@@ -151,7 +168,8 @@ class Exam:
             return torch.zeros(len(replicas), dtype=torch.bool)
         wrong = self.wrong(model, step, replicas, self.screen, purpose=SCREEN)
         solved = self.solved_at[replicas] >= 0
-        self.relapses[replicas] += solved & (wrong > 0.1)
+        # Only one that had come back since can fall back again.
+        self.relapses[replicas] += solved & (wrong > RELAPSED) & (self.error[replicas] <= RELAPSED)
         self.error[replicas] = wrong
         self.best[replicas] = torch.minimum(self.best[replicas], wrong)
         _note(self.perfect_at, replicas[wrong == 0], step)
@@ -175,7 +193,11 @@ class Exam:
         purpose: int,
         task: Task | None = None,
     ) -> Tensor:
-        """Share of wrong answers to ``n`` sequences; all arms of a seed are asked the same ones."""
+        """Share of wrong answers to ``n`` sequences, ``(len(replicas),)`` float32.
+
+        All arms of a seed are asked the same ones, from the stream that seed, ``purpose`` and
+        ``step`` name; ``task`` takes the place of the exam's own.
+        """
         task = task or self.task
         asked, place = self.seed_of[replicas].unique(return_inverse=True)
         generators = [stream(self.seeds[int(s)], purpose, step) for s in asked]

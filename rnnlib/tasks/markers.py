@@ -49,6 +49,10 @@ class _Marked(Task):
         return self.seq_len + self.seq_len // 10 - 1
 
     @property
+    def nominal_length(self) -> int:
+        return self.seq_len
+
+    @property
     def tolerance(self) -> float:
         """The bound on the absolute error of a right answer: .2 or .04."""
         return _TOLERANCE[self.criterion]

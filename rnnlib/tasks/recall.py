@@ -9,11 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlib.checks import ArgumentError, at_least, one_of
-from rnnlib.tasks.task import Batch, Task
+from rnnlib.checks import at_least, one_of
+from rnnlib.tasks.task import Task
 from rnnlib.tasks.words import HALVES_PER_WORD, below, halves
-
-_MOST_PATTERNS = 2**16  # what `all_patterns` agrees to list
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,8 @@ class Memorisation(Task):
     ``n_positions ln(n_values) / (delay + 2 n_positions)`` nats a step.
 
     Source: Pascanu, Mikolov & Bengio (2013), supplement. "5 bit" is ``Memorisation(T)``, 32
-    patterns; "20 bit" is ``Memorisation(T, 10, 5)``, ``5^10`` patterns or 23.2 bits.
+    patterns; "20 bit" is ``Memorisation(T, 10, 5)``, ``5^10`` patterns or 23.2 bits. The authors'
+    program shows all 32 patterns of "5 bit" in one batch; here they are drawn like any others.
 
     Raises:
         ArgumentError: if ``delay`` is negative, ``n_positions`` below 1 or ``n_values`` below 2.
@@ -153,31 +152,11 @@ class Memorisation(Task):
         at_least("seq_len", seq_len, self.min_length)
         return replace(self, delay=seq_len - 2 * self.n_positions)
 
-    def all_patterns(self) -> Batch:
-        """Every pattern once, in a single replica: (1, n_patterns, T).
-
-        Raises:
-            ArgumentError: if there are more than 65536.
-        """
-        if self.n_patterns > _MOST_PATTERNS:
-            raise ArgumentError(
-                f"n_values ** n_positions must be at most {_MOST_PATTERNS} for a list of all "
-                f"patterns, got {self.n_patterns}"
-            )
-        places = self.n_values ** torch.arange(self.n_positions)
-        pattern = torch.arange(self.n_patterns).view(1, -1, 1) // places % self.n_values
-        lengths = torch.full((1, self.n_patterns), self.max_length)
-        return Batch(*self._shown(pattern, lengths, self.max_length), lengths)
-
     def words_for(self, lengths: Tensor) -> Tensor:
         return torch.full_like(lengths, -(-self.n_positions // HALVES_PER_WORD))
 
     def lay_out(self, words: Tensor, lengths: Tensor, longest: int) -> tuple[Tensor, Tensor]:
         pattern = below(self.n_values, halves(words, self.n_positions))
-        return self._shown(pattern, lengths, longest)
-
-    def _shown(self, pattern: Tensor, lengths: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets around patterns (R, B, n_positions)."""
         cue = (lengths - self.n_positions).unsqueeze(-1)
         inputs = pattern.new_full((*lengths.shape, longest), self.n_values)
         targets = inputs.clone()

@@ -56,6 +56,10 @@ class Redrawn(Task):
         return self.of_length(self.longest).max_length
 
     @property
+    def nominal_length(self) -> int:
+        return self.longest
+
+    @property
     def trivial_loss(self) -> float:
         lengths = range(self.shortest, self.longest + 1)
         return fmean(self.of_length(length).trivial_loss for length in lengths)

@@ -41,6 +41,8 @@ class Task(Protocol):
         every_step: whether outputs are read at every step, or at the last one only.
         min_length, max_length: the fewest steps a sequence can have, and the most that
             ``draw_lengths`` gives it.
+        nominal_length: what ``of_length`` takes to give this task; where lengths are redrawn, the
+            longest of them.
         trivial_loss: expected loss of the best answer that knows the length and nothing else of a
             sequence.
         trivial_error: share of sequences that this same answer gets wrong.
@@ -61,6 +63,10 @@ class Task(Protocol):
     @property
     @abstractmethod
     def max_length(self) -> int: ...
+    @property
+    def nominal_length(self) -> int:
+        return self.max_length
+
     @property
     @abstractmethod
     def trivial_loss(self) -> float: ...

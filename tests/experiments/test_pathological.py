@@ -10,7 +10,17 @@ from rnnlib import experiments
 from rnnlib.checks import ArgumentError
 from rnnlib.experiments import pathological
 from rnnlib.experiments.inside import inside
-from rnnlib.experiments.pathological import ARMS, SETTINGS, STARTS, TASKS, Cell, Reading, draw_
+from rnnlib.experiments.pathological import (
+    ARMS,
+    SETTINGS,
+    STARTS,
+    TASKS,
+    Cell,
+    Reading,
+    draw_,
+    others,
+    task_of,
+)
 from rnnlib.experiments.trials import stream
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
@@ -75,6 +85,7 @@ def test_starts():
     for start, (radius, norm) in {
         "sigmoid": (0.0747, 0.1364),
         "basic_tanh": (0.747, 1.364),
+        "large_tanh": (2.24, 4.09),
         "smart_tanh": (0.95, 1.80),
     }.items():
         model = Elman(6, 50, 4, replicas=40)
@@ -125,8 +136,8 @@ def test_what_is_not_finite_is_told_as_such():
         ({"threshold": 0.0}, "threshold must be"),
         ({"learning_rate": math.nan}, "learning_rate must be"),
         ({"seq_len": 9}, "seq_len must be an integer >= 10, got 9"),
-        ({"shortest": 20}, "longest must be"),
-        ({"form": "cubed"}, "regulariser must be one of"),
+        ({"shortest": 20}, "shortest must be at most the longest length, 12, got 20"),
+        ({"form": "cubed"}, "form must be one of"),
         ({"start": "smart_tanh", "hidden_size": 10}, "hidden_size must be an integer >= 15"),
     ],
 )
@@ -140,4 +151,42 @@ def test_bad_cells_are_refused_before_anything_is_run(change, message):
 @pytest.mark.parametrize("scale", SETTINGS)
 def test_presets_are_accepted(scale):
     assert pathological.jobs(SETTINGS[scale])
-    assert {c.start for r in SETTINGS["paper"].readings for c in r.cells} == set(STARTS)
+    starts = {c.start for r in SETTINGS["paper"].readings for c in r.cells}
+    assert starts == set(STARTS) - {"large_tanh"}
+
+
+def test_readings_and_lengths_can_be_picked():
+    reduced = SETTINGS["reduced"]
+    (reading,) = reduced.only("order").at(10, 30).readings
+    assert reading.name == "order"
+    assert [cell.seq_len for cell in reading.cells] == [10, 30]
+    with pytest.raises(ArgumentError, match=r"reading must be one of .*order.*got 'ordr'"):
+        reduced.only("ordr")
+
+
+@pytest.mark.parametrize(("task", "longest"), [("addition", 199), ("order", 199)])
+def test_redrawn_lengths_end_where_the_paper_ends(task, longest):
+    found = task_of(Cell(task, longest, 0.01, 1.0, shortest=50))
+    assert found.nominal_length == longest
+    lengths = found.draw_lengths(4000, stream(0, 0))
+    most = longest + (longest // 10 - 1 if task == "addition" else 0)
+    assert 50 <= lengths.min() <= 55
+    assert most - 5 <= lengths.max() <= most
+
+
+def test_what_else_a_network_is_asked():
+    fixed = others(TASKS["order"](20))
+    assert {name: task.nominal_length for name, task in fixed.items()} == {
+        "longer": 30,
+        "twice": 40,
+    }
+    one_model = others(task_of(Cell("addition", 40, 0.01, 1.0, shortest=20)))
+    assert {name: task.nominal_length for name, task in one_model.items()} == {
+        "longer": 60,
+        "twice": 80,
+        "shortest": 20,
+        "longest": 40,
+        "strict": 40,
+    }
+    assert one_model["strict"].criterion == "absolute"
+    assert others(TASKS["memorisation_5bit"](10))["twice"].delay == 30  # 40 steps

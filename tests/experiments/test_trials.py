@@ -48,10 +48,13 @@ def test_a_network_that_lingers_may_relapse():
     assert not exam(oracle, 5, torch.arange(2)).any()
     oracle.weak = (0,)
     assert not exam(oracle, 10, torch.arange(2)).any()
-    oracle.weak = ()
     assert not exam(oracle, 15, torch.arange(2)).any()
+    assert exam.relapses.tolist() == [1, 0]  # one fall, however long it lies
+    oracle.weak = ()
     assert exam(oracle, 20, torch.arange(2)).tolist() == [True, False]
-    assert exam.relapses.tolist() == [1, 0]
+    oracle.weak = (0,)
+    exam(oracle, 25, torch.arange(2))
+    assert exam.relapses.tolist() == [2, 0]
     assert exam.solved_at.tolist() == [5, -1]  # the first time counts
 
 
