@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from matplotlib.patches import Circle
 
 from rnnlib import dynamics, figures, surface
+from rnnlib.checks import ArgumentError
 from rnnlib.figures.__main__ import main
 
 mpl.use("Agg")
@@ -249,3 +250,30 @@ def test_the_table_gives_mean_and_standard_deviation() -> None:
     assert " ".join(first.split()) == "ptb, reduced, 0.1 plain 4.00 ± 1.41 5.00 ± 1.41 30 25.0%"
     assert "2.00 ± 0.00" in second
     assert head.split()[-2:] == ["norm", "rescaled"]
+
+
+def test_sequences_outline_the_deciding_steps() -> None:
+    symbols, channels = torch.tensor([3, 0, 5, 5, 1]), torch.rand(7, 2)
+    fig = figures.sequences({"order": (symbols, [1, 4]), "addition": (channels, [0])})
+    order, addition = (ax for ax in fig.axes if ax.images)
+    assert order.images[0].get_array().shape == (4, 5)  # four different symbols
+    assert np.allclose(addition.images[0].get_array(), channels.T)
+    outlined = [patch.get_x() + 0.5 for patch in order.patches]
+    assert outlined == [1, 4]
+    assert len(addition.patches) == 1
+
+
+def test_inside_shows_medians_and_the_course_of_training() -> None:
+    before, after = torch.rand(2, 9, 12) + 0.1, torch.rand(2, 9, 12) + 0.1
+    omega = torch.rand(5, 2)
+    fig = figures.inside(before, after, range(10, 60, 10), {"Omega": omega}, ("SGD", "SGD-CR"))
+    errors, course = fig.axes
+    drawn = [line.get_ydata() for line in errors.lines]
+    for r in range(2):
+        assert np.allclose(drawn[2 * r], before[r].median(0).values)
+        assert np.allclose(drawn[2 * r + 1], after[r].median(0).values)
+        assert np.allclose(course.lines[r].get_ydata(), omega[:, r])
+    assert course.get_ylabel() == "Omega"
+    assert [text.get_text() for text in errors.get_legend().get_texts()] == ["SGD", "SGD-CR"]
+    with pytest.raises(ArgumentError, match=r"Omega must have shape \(5, 2\), got \(2, 5\)"):
+        figures.inside(before, after, range(5), {"Omega": omega.T}, ("SGD", "SGD-CR"))

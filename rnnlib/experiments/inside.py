@@ -19,7 +19,12 @@ _REST = 500  # steps without an input, to see where the state goes
 
 
 def inside(model: Elman, task: Task, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
-    """Measure each replica on sequences of its own generator.
+    """Measure each replica on 20 sequences of its own generator.
+
+    Args:
+        model: R replicas.
+        task: whose sequences are shown; for errors its loss at the end of each, or at every step.
+        generators: R of them, for CPU.
 
     Returns:
         each ``(R,)`` float64, NaN for a replica whose weights are not finite:
@@ -27,9 +32,9 @@ def inside(model: Elman, task: Task, generators: Sequence[torch.Generator]) -> d
         * ``ratio_low``, ``ratio_median``, ``ratio_high``: 5, 50 and 95 % quantiles, over steps and
           sequences, of ``|delta_{k+1} J_{k+1}| / |delta_{k+1}|``, what a step back makes of the
           error's length. Errors that have vanished are left out.
-        * ``singular_low``, ``singular_median``, ``singular_high``: medians, over steps and
+        * ``singular_low``, ``singular_median``, ``singular_high``: medians, over ten steps of two
           sequences, of the smallest, the median and the largest singular value of ``J_k``.
-        * ``product_norm``: the largest spectral norm of ``dh_T/dh_k`` that was met.
+        * ``product_norm``: the largest spectral norm of ``dh_T/dh_k`` that was met there.
         * ``to_attractor``: mean distance from the last state to where the network goes from there
           when its input is switched off.
     """

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from rnnlib.checks import shape
 from rnnlib.figures.style import ARMS, WIDTH
 
 
 def inside(
-    before: Tensor, after: Tensor, noted: Sequence[tuple[int, Tensor, Tensor]], arms: Sequence[str]
+    before: Tensor,
+    after: Tensor,
+    updates: Sequence[int],
+    course: Mapping[str, Tensor],
+    arms: Sequence[str],
 ) -> Figure:
-    """Error norms, Omega and spectral radius of some networks, one for each of ``arms``.
+    """Error norms of some networks, and the course of some numbers in training.
 
     Args:
-        before, after: ``(arms, sequences, steps back)``, error norms relative to the last step's.
-        noted: ``(update, Omega (arms,), spectral radius (arms,))`` in the course of training.
+        before, after: ``(arms, sequences, steps back)``, error norms relative to the last step's,
+            before training (pale) and after it.
+        updates: at which the numbers of ``course`` were taken.
+        course: label of a panel -> ``(updates, arms)``.
+        arms: names, one for each network; known ones are in `ARMS`.
+
+    Raises:
+        ArgumentError: if a panel's numbers do not have this shape.
     """
-    fig, (errors, omega, radius) = plt.subplots(3, 1, figsize=(WIDTH, 7.5))
-    updates = [update for update, _, _ in noted]
+    fig, panels = plt.subplots(1 + len(course), 1, figsize=(WIDTH, 2.2 * (1 + len(course)) + 0.6))
+    errors = panels[0]
     for r, arm in enumerate(arms):
         style = {key: value for key, value in ARMS[arm].items() if key != "marker"}
         errors.plot(before[r].median(0).values, **style, alpha=0.35)
         errors.plot(after[r].median(0).values, **style, label=arm)
-        omega.plot(updates, [float(values[r]) for _, values, _ in noted], **style)
-        radius.plot(updates, [float(values[r]) for _, _, values in noted], **style)
+        for ax, (label, values) in zip(panels[1:], course.items(), strict=True):
+            shape(label, values, (len(updates), len(arms)))
+            ax.plot(updates, values[:, r], **style)
+            ax.set_ylabel(label)
+            ax.sharex(panels[-1])
     errors.set(yscale="log", xlabel="steps back in time", ylabel="norm of the error")
-    omega.set(ylabel=r"$\Omega$", ylim=(0, None))
-    radius.axhline(1.0, color="grey", linewidth=0.6)
-    radius.set(xlabel="updates", ylabel=r"$\rho(\mathbf{W}_{rec})$")
-    radius.sharex(omega)
-    errors.legend(loc="lower left")
     errors.set_xticks(np.arange(0, before.shape[-1], 5))
+    errors.legend(ncols=2)
+    panels[-1].set_xlabel("updates")
     return fig

@@ -35,6 +35,7 @@ def sequences(examples: Mapping[str, tuple[Tensor, Any]]) -> Figure:
         ax.set_title(title, fontsize=10)
         ax.set(xticks=[], yticks=[])
     fig.supxlabel("time", fontsize=10)
+    fig.supylabel("input symbol or channel", fontsize=10)
     return fig
 
 

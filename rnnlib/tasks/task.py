@@ -80,14 +80,30 @@ class Task(Protocol):
 
     @abstractmethod
     def words_for(self, lengths: Tensor) -> Tensor:
-        """How many random words a sequence of each length needs; longer ones need no fewer."""
+        """How many random words a sequence of each length needs: int64, of the same shape.
+
+        Longer ones need no fewer.
+        """
 
     @abstractmethod
     def lay_out(self, words: Tensor, lengths: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of ``longest`` steps; what stands behind an end does not matter."""
+        """Make sequences from random words.
+
+        Args:
+            words: (R, B, words) int64 of `rnnlib.tasks.words.random_words`.
+            lengths: (R, B) int64, the steps of each sequence.
+            longest: how many steps to lay out; what stands behind an end does not matter.
+
+        Returns:
+            inputs and targets as in `Batch`, of ``longest`` steps.
+        """
 
     def stretch(self, seq_lens: Tensor, words: Tensor) -> Tensor:
-        """Steps of sequences whose length is called ``seq_lens``; the same unless overridden."""
+        """Steps of sequences whose length is called ``seq_lens``; the same unless overridden.
+
+        Args:
+            seq_lens, words: int64 of one shape, which is also that of the answer.
+        """
         return seq_lens
 
     def draw_lengths(self, n: int, generator: torch.Generator) -> Tensor:

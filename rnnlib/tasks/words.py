@@ -53,10 +53,16 @@ def halves(words: Tensor, n_halves: int) -> Tensor:
 
 
 def below(limit: int, halves: Tensor) -> Tensor:
-    """Integers in ``0..limit-1``, uniform up to ``limit / 2^31``, which no sample can resolve."""
+    """Integers in ``0..limit-1``, one for each of the 31-bit ``halves`` (int64, any shape).
+
+    They are uniform up to ``limit / 2^31``, which no sample can resolve.
+    """
     return (halves * limit).bitwise_right_shift_(_HALF_BITS)
 
 
 def unit_interval(halves: Tensor) -> Tensor:
-    """Float32 numbers uniform on [0, 1): the multiples of 2^-24, all exact."""
+    """Float32 numbers uniform on [0, 1), one for each of the 31-bit ``halves`` (int64, any shape).
+
+    They are the multiples of 2^-24, all exact.
+    """
     return (halves >> (_HALF_BITS - 24)).float().mul_(2.0**-24)
