@@ -252,7 +252,9 @@ C18 = Claim(
     variants=("any_length",),
     note="Rule, fixed before the runs: reproduced if more than 9 of 10 networks that solved the "
     "task answer at most 1 % of the sequences of twice the longest training length wrongly, partly "
-    "if more than half do. The claim is about the ratio, so shorter lengths count.",
+    "if more than half do. The claim is about the ratio, so shorter lengths count. The authors "
+    "trained until no answer was wrong. A first reduced run of ours stopped at the first success, "
+    "with medians of 32 % and 49 % and the same verdict; this one goes on for 20,000 updates.",
 )
 
 C18A = replace(
