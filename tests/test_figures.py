@@ -277,3 +277,26 @@ def test_inside_shows_medians_and_the_course_of_training() -> None:
     assert [text.get_text() for text in errors.get_legend().get_texts()] == ["SGD", "SGD-CR"]
     with pytest.raises(ArgumentError, match=r"Omega must have shape \(5, 2\), got \(2, 5\)"):
         figures.inside(before, after, range(5), {"Omega": omega.T}, ("SGD", "SGD-CR"))
+
+
+def test_a_named_arm_keeps_its_name_in_rows_and_tables() -> None:
+    results = [
+        SimpleNamespace(
+            condition={"arm": arm, "threshold": 8.0, "learning_rate": 1.0},
+            metrics={
+                "train_nll": [1.0, 2.0],
+                "test_nll": [3.0, 5.0],
+                "max_norm": [7.0, 9.0],
+                "clipped_fraction": [0.0, 0.5],
+            },
+        )
+        for arm in ("SGD-C", "SGD-CR-constant")
+    ]
+    it = SimpleNamespace(variant="piano-midi", scale="reduced", results=results)
+    assert figures.rows_of(it, "test_nll", "piano") == {
+        "piano": {"SGD-C": [3.0, 5.0], "SGD-CR-constant": [3.0, 5.0]}
+    }
+    head, first, second = figures.text_table([it], "nll").splitlines()
+    assert len(head) == len(first) == len(second)
+    assert second.split()[3:5] == ["SGD-CR-constant", "1.50"]
+    assert "4.00 ± 1.41" in second

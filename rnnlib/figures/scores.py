@@ -1,4 +1,4 @@
-"""Scores of a record's two arms, as rows of a plot and as lines of text."""
+"""Scores of a record's arms, as rows of a plot and as lines of text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def rows_of(record: Any, score: str, name: str) -> dict[str, dict[str, list[floa
     """Rows for ``outcomes``: row label -> arm -> one value a seed, a row for each learning rate.
 
     Args:
-        record: a ``Record`` whose conditions hold a threshold, ``None`` for the plain arm.
+        record: a ``Record`` whose conditions name an arm or hold a threshold, see `arm_of`.
         score: the metric.
         name: start of the row's label; the learning rate follows where the record has several.
     """
@@ -25,14 +25,19 @@ def rows_of(record: Any, score: str, name: str) -> dict[str, dict[str, list[floa
 
 
 def arm_of(condition: Mapping[str, Any]) -> str:
-    """Return ``plain`` or ``clipped``."""
+    """Return the arm's name; without one ``plain``, or ``clipped`` if there is a threshold."""
+    if "arm" in condition:
+        return str(condition["arm"])
     return "plain" if condition["threshold"] is None else "clipped"
 
 
 def text_table(records: Iterable[Any], unit: str) -> str:
     """One line an arm: train and test score over seeds, largest norm, share of rescaled updates."""
-    head = f"{'data, scale, rate':28s} {'arm':8s} {'train':>14s} {'test':>14s}     norm rescaled"
-    lines = [head]
+    records = list(records)
+    width = max((len(arm_of(r.condition)) for record in records for r in record.results), default=0)
+    width = max(width, 8)
+    head = "data, scale, rate".ljust(28) + " " + "arm".ljust(width)
+    lines = [f"{head} {'train':>14s} {'test':>14s}     norm rescaled"]
     for record in records:
         for result in record.results:
             rate = _rate(result.condition)
@@ -40,8 +45,8 @@ def text_table(records: Iterable[Any], unit: str) -> str:
             m = result.metrics
             train, test = (_mean_sd(m[f"{split}_{unit}"]) for split in ("train", "test"))
             norm, clipped = max(m["max_norm"]), statistics.fmean(m["clipped_fraction"])
-            arm = arm_of(result.condition)
-            lines.append(f"{name:28s} {arm:8s} {train:>14s} {test:>14s} {norm:8.3g} {clipped:8.1%}")
+            arm = arm_of(result.condition).ljust(width)
+            lines.append(f"{name:28s} {arm} {train:>14s} {test:>14s} {norm:8.3g} {clipped:8.1%}")
     return "\n".join(lines)
 
 
