@@ -115,7 +115,8 @@ def outcomes(
                 beside = blended_transform_factory(ax.transAxes, ax.transData)
                 options = {"va": "center", "fontsize": 9, "color": ARMS[arm]["color"]}
                 ax.text(1.01, place, note, transform=beside, **options)
-    shown = dict.fromkeys(arm for arms in rows.values() for arm in arms)
+    met = {arm for arms in rows.values() for arm in arms}
+    shown = [arm for arm in ARMS if arm in met]
     keys = [Line2D([], [], **{**ARMS[arm], "linestyle": "none"}, label=arm) for arm in shown]
     ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(shown))
     ax.set_yticks([-y for y in range(len(rows))], list(rows))
