@@ -300,3 +300,29 @@ def test_a_named_arm_keeps_its_name_in_rows_and_tables() -> None:
     assert len(head) == len(first) == len(second)
     assert second.split()[3:5] == ["SGD-CR-constant", "1.50"]
     assert "4.00 ± 1.41" in second
+
+
+def runs(task: str, seq_len: int, arm: str, updates: list[int], solved: list[bool]) -> object:
+    condition = {"task": task, "seq_len": seq_len, "shortest": 0, "start": "basic", "arm": arm}
+    metrics = {"updates": updates, "solved": solved, "best_error_rate": [0.25, None, 0.5]}
+    return SimpleNamespace(condition=condition, metrics=metrics)
+
+
+def test_counts_tell_how_many_and_when_or_how_far() -> None:
+    results = [
+        runs("order", 20, "SGD-CR", [200, 900, 400], [True, True, True]),
+        runs("order", 20, "SGD", [4000, 4000, 4000], [False, False, False]),
+        runs("addition", 20, "SGD", [4000, 300, 100], [False, True, True]),
+    ]
+    reading = {"reading": {"n_updates": 4000}}
+    it = SimpleNamespace(variant="a_b", scale="reduced", results=results, settings=reading)
+    counts = figures.Counts((it,))
+    assert repr(counts).splitlines() == [
+        "a b, reduced, at most 4,000 updates",
+        "  order, T = 20: SGD 0/3 (25% wrong), SGD-CR 3/3 (400)",
+        "  addition, T = 20: SGD 2/3 (200)",
+    ]
+    page = counts._repr_html_()
+    assert page.index(">SGD<") < page.index(">SGD-CR<")
+    assert "<td>3/3<br><small>(400)</small></td>" in page
+    assert page.count("<td>–</td>") == 1

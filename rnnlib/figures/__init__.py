@@ -3,6 +3,7 @@
 ``python -m rnnlib.figures book/_static/wall.svg`` writes the README's picture.
 """
 
+from rnnlib.figures.counts import Counts
 from rnnlib.figures.diagrams import bifurcation, network, split_steps
 from rnnlib.figures.errors import inside
 from rnnlib.figures.kernels import over_size
@@ -39,6 +40,7 @@ __all__ = [
     "VERMILLION",
     "WIDTH",
     "YELLOW",
+    "Counts",
     "bifurcation",
     "cliff",
     "descents",
