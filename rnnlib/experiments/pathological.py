@@ -226,20 +226,17 @@ SETTINGS: dict[str, Settings] = {
                 )
                 for task in ("addition", "multiplication")
             ),
-            # In these three the longer sequences, and 20 bits, were added when runs of the shorter
-            # ones were known: clipping had solved all, but for memorisation.
             Reading(
                 "order_3bit",
-                _cells("order_3bit", (20, 30, 50), learning_rate=0.1, alpha=2.0, hidden_size=100),
+                _cells("order_3bit", (20, 30), learning_rate=0.1, alpha=2.0, hidden_size=100),
                 n_updates=6000,
             ),
             Reading(
                 "permutation",
-                _cells(
-                    "permutation", (10, 20, 50, 100), learning_rate=0.1, alpha=1.0, hidden_size=100
-                ),
+                _cells("permutation", (10, 20), learning_rate=0.1, alpha=1.0, hidden_size=100),
                 n_updates=6000,
             ),
+            # A delay of 50, and 20 bits, were added when shorter runs were known.
             Reading(
                 "memorisation",
                 (

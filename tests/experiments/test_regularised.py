@@ -206,7 +206,7 @@ def test_memory_splits_the_stacks_of_an_accelerator(module):
         (music, {}, {"threshold": 0.0}, "threshold must be a finite number > 0, got 0.0"),
         (music, {}, {"init_std": 0.0}, "init_std must be a finite number > 0, got 0.0"),
         (music, {}, {"chunk": 0}, "chunk must be an integer >= 1, got 0"),
-        (music, {}, {"form": "cubed"}, "regulariser must be one of"),
+        (music, {}, {"form": "cubed"}, "form must be one of"),
         (music, {}, {"seeds": ()}, "seeds must hold at least one value and none twice"),
         (characters, {"name": "ptb-char"}, {}, "did you mean 'ptb-chars'"),
         (characters, {"n_eval": 119}, {}, r"n_eval must be 0 \(all\) or at least 120, got 119"),
