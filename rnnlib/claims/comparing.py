@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Any
 
 from rnnlib.claims.claim import NotMeasured
@@ -128,3 +128,28 @@ def after(result: Result) -> str:
     solved = solved_by_seed(result)
     took = [u for u, s in zip(result.metrics["updates"], solved, strict=True) if s]
     return f" ({middle(took):.0f})" if took else ""
+
+
+def differences(before: Iterable[float], after: Iterable[float]) -> tuple[float, ...]:
+    """What was saved, seed by seed, where both scores are finite."""
+    saved = (a - b for a, b in zip(before, after, strict=True))
+    return tuple(x for x in saved if math.isfinite(x))
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """The standard error of the mean of two values or more."""
+    return stdev(values) / math.sqrt(len(values))
+
+
+def clear(values: Sequence[float], sign: int = 1) -> bool:
+    """Whether the mean is positive (negative, for -1) beyond doubt.
+
+    It has to exceed two of its standard errors, and no value may have the opposite sign. Fewer
+    than two values are never clear.
+    """
+    signed = [sign * x for x in values]
+    return (
+        len(signed) > 1
+        and fmean(signed) > 2 * standard_error(signed)
+        and all(x > 0 for x in signed)
+    )

@@ -24,12 +24,13 @@ _MEANINGS = {
     "the paper's own scale.",
     Verdict.REDUCED: "The check passes on a smaller run, with fewer updates, seeds or units than "
     "the paper's. The record says what was reduced.",
-    Verdict.PARTLY: "A part of the statement holds in our runs and a part does not.",
+    Verdict.PARTLY: "A part of the statement holds in our runs; another does not, or was not "
+    "tried.",
     Verdict.NOT_REPRODUCED: "The check was run and fails. This says what we found with the set-up "
     "we could reconstruct; the paper's may differ.",
     Verdict.WRONG: "The printed statement has a counterexample, which the check computes. A "
     "repaired statement stands beside it and is checked as well.",
-    Verdict.NOT_RUN: "The check exists, the record that it needs does not yet.",
+    Verdict.NOT_RUN: "The check exists; a record that holds what it asks about does not yet.",
     Verdict.NOT_CHECKABLE: "Nothing to measure: a definition, a drawing or an opinion. The row "
     "says why.",
 }

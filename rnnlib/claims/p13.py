@@ -96,7 +96,7 @@ CLAIMS: tuple[Claim, ...] = (
     gains.C25,
     natural.T2,
     natural.T2A,
-    tables.C26,
+    gains.C26,
     tables.C29,
     gains.C27,
     gains.C27A,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from rnnlib.claims.claim import Claim
-from rnnlib.claims.judging import holds
-from rnnlib.claims.p12_unrolled import Values
 
 Scores = tuple[float | None, float | None, float | None]
 """SGD, SGD with clipping, SGD with clipping and regulariser; None where the print says N/A."""
@@ -32,41 +30,6 @@ C24 = Claim(
     "success rates and lengths of its own method are claims of their own.",
 )
 
-
-def _improvements() -> Values:
-    values: Values = {}
-    for fold in ("train", "test"):
-        pairs = [row[fold][:2] for row in (*MUSIC.values(), *CHARACTERS.values())]
-        gains = [sgd - clipped for sgd, clipped in pairs if sgd is not None and clipped is not None]
-        values[f"{fold}_rows"] = len(gains)
-        values[fold] = sum(gain > 0 for gain in gains)
-        values[f"{fold}_least"] = min(gains)
-    return values
-
-
-C26 = Claim(
-    "P13-C26",
-    "statement",
-    "section 4.2",
-    "Clipping solves an optimisation issue and does not act as a regulariser, as training and test "
-    "error both improve in general.",
-    paper="train 6.87 → 6.81, 3.67 → 3.21, 8.25 → 6.54, 1.46 → 1.34",
-    ours="from the printed tables: with clipping {train} of {train_rows} training scores and "
-    "{test} of {test_rows} test scores are lower, the least by {train_least:.2f} and "
-    "{test_least:.2f}",
-    measure=_improvements,
-    judge=holds(
-        lambda v: (
-            v["train"] == v["train_rows"] == 4
-            and v["test"] == v["test_rows"] == 4
-            and v["train_least"] > 0
-            and v["test_least"] > 0
-        )
-    ),
-    note="Arithmetic on the printed values, which come without a spread: the two smallest gains, "
-    "both on Piano-midi.de, could be chance. Fifth-character prediction has no score for plain "
-    "descent.",
-)
 
 C29 = Claim(
     "P13-C29",

@@ -55,6 +55,16 @@ def test_no_sideways_scrolling_on_a_phone(phone: Any, site: str, name: str) -> N
     assert phone.evaluate(OVERFLOWING) == []
 
 
+def test_success_counts_stand_side_by_side_on_a_phone(phone: Any, site: str) -> None:
+    """No algorithm's column may lie outside the screen, where nobody looks for it."""
+    load(phone, f"{site}/02_vanishing_gradient.html")
+    edges = phone.locator("article table.counts").evaluate_all(
+        "all => all.map(table => table.getBoundingClientRect().right)"
+    )
+    assert len(edges) >= 3
+    assert max(edges) <= 390
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_dark_mode_keeps_figures_on_a_light_card(page: Any, site: str, name: str) -> None:
     page.add_init_script("localStorage.setItem('mode', 'dark')")

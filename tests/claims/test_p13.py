@@ -127,7 +127,6 @@ MUST_FAIL: dict[str, dict[str, list[object]]] = {
     "E9": {"error": [0.1], "orthogonal": [0.1], "small_W": [1.0]},
     "E10": {"ratio": [0.7164475783862128], "error": [0.1], "off": [0.1], "cosine_full": [1.0]},
     "C15": {"watched": [1.0], "added": [0.0, 2.0], "plain": [1.0], "factor": [0.9, 1.6]},
-    "C26": {"train": [3], "test": [3], "train_rows": [5], "test_rows": [3], "train_least": [0.0]},
     "E14": {"nearest": [0.0], "error": [0.1]},
 }
 
