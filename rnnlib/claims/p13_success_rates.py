@@ -147,9 +147,9 @@ F7 = Claim(
     variants=("figure_7", "order"),
     note="Rule, fixed before the runs: reproduced if with one of the proceedings' starts (this "
     "text names none) each step of SGD, SGD-C, SGD-CR is apart at some length and reversed at "
-    "none (from the other starts, too), SGD-CR solves the task with every seed at every length that "
-    "was run, and at the longest the others with none; partly if in either reading the regulariser is apart somewhere and "
-    "nothing is reversed. Rows a and b give the readings one by one, C16 the length that SGD-CR "
+    "none (from the other starts, too), SGD-CR solves the task with every seed at every length "
+    "that was run, and at the longest the others with none; partly if in either reading the "
+    "regulariser is apart somewhere and nothing is reversed. Rows a and b give the readings one by one, C16 the length that SGD-CR "
     "reached.",
 )
 
@@ -183,8 +183,8 @@ F7A = Claim(
     note="Rule, fixed before the runs: reproduced if every one of the three starts shows all that "
     "row F7 asks of one; partly if the regulariser is apart somewhere and nothing is reversed. "
     "The proceedings allow 5 million updates; a network that fails within fewer refutes nothing, "
-    "so the counts come with theirs. Five seeds are apart only at 5 against 0. The reduced run ends "
-    "at length 20 for the logistic start, where not all of this can be asked.",
+    "so the counts come with theirs. Five seeds are apart only at 5 against 0. The reduced run "
+    "ends at length 20 for the logistic start, where not all of this can be asked.",
 )
 
 
