@@ -252,6 +252,18 @@ def test_the_table_gives_mean_and_standard_deviation() -> None:
     assert head.split()[-2:] == ["norm", "rescaled"]
 
 
+def test_seeds_without_a_score_are_counted_and_not_averaged() -> None:
+    whole = record()
+    for metric in ("train_bits", "test_bits", "max_norm", "clipped_fraction"):
+        whole.results[0].metrics[metric][0] = math.nan
+        whole.results[1].metrics[metric][:] = [None] * len(whole.results[1].metrics[metric])
+    _, first, second, _ = figures.text_table([whole], "bits").splitlines()
+    assert (
+        " ".join(first.split()) == "ptb, reduced, 0.1 plain 5.00 ± 0.00 -1 6.00 ± 0.00 -1 30 50.0%"
+    )
+    assert "nan ± 0.00 -2" in second
+
+
 def test_sequences_outline_the_deciding_steps() -> None:
     symbols, channels = torch.tensor([3, 0, 5, 5, 1]), torch.rand(7, 2)
     fig = figures.sequences({"order": (symbols, [1, 4]), "addition": (channels, [0])})

@@ -149,8 +149,8 @@ F7 = Claim(
     "text names none) each step of SGD, SGD-C, SGD-CR is apart at some length and reversed at "
     "none (from the other starts, too), SGD-CR solves the task with every seed at every length "
     "that was run, and at the longest the others with none; partly if in either reading the "
-    "regulariser is apart somewhere and nothing is reversed. Rows a and b give the readings one by one, C16 the length that SGD-CR "
-    "reached.",
+    "regulariser is apart somewhere and nothing is reversed. Rows a and b give the readings one by "
+    "one, C16 the length that SGD-CR reached.",
 )
 
 

@@ -59,7 +59,9 @@ _NAMES = (
 
 
 def _inside(model: Elman, task: Task, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
-    drawn = task.sample_replicas(_SEQUENCES, generators)
+    # The longest, so that a network does not depend on what else is in the stack.
+    lengths_asked = torch.full((len(generators), _SEQUENCES), task.max_length)
+    drawn = task.sample_replicas(_SEQUENCES, generators, lengths_asked)
     errors = Errors("squared", relative=True)
     outputs, batch = answers(model, task, drawn, errors)
     lengths = batch.lengths if task.every_step else None
@@ -83,9 +85,8 @@ def _inside(model: Elman, task: Task, generators: Sequence[torch.Generator]) -> 
 @torch.no_grad()
 def _jacobians(model: Elman, batch: Batch) -> dict[str, Tensor]:
     """Of the first two sequences: singular values of single steps, norms of products."""
-    lengths = batch.lengths[:, 0]
-    steps = int(lengths.min())  # padding has no Jacobian
-    states = model.states(batch.inputs[:, :2, :steps])
+    steps = batch.inputs.shape[2]
+    states = model.states(batch.inputs[:, :2])
     J = slope(states, model.nonlinearity)[..., None] * model.W_rec[:, None, None]
     places = torch.linspace(0, steps - 1, min(_PLACES, steps)).long().tolist()
     values = torch.linalg.svdvals(J[:, :, places])
@@ -107,8 +108,6 @@ def _jacobians(model: Elman, batch: Batch) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _to_attractor(model: Elman, batch: Batch) -> Tensor:
-    lengths = batch.lengths[:, 0]
-    uneven = None if bool((lengths == batch.inputs.shape[2]).all()) else lengths
-    last = model.states(batch.inputs, last=True, lengths=uneven)
+    last = model.states(batch.inputs, last=True)
     nothing = last.new_zeros(*last.shape[:2], _REST, model.W_in.shape[2])
     return (last - model.states(nothing, last, last=True)).norm(dim=2).mean(1)

@@ -22,7 +22,7 @@ RELAPSED = 0.1
 """The share of wrong answers above which a network has lost a task that it had solved."""
 
 _BLOCK_SYMBOLS = 2**24  # 128 MiB; a thousand updates of the paper's size would take 12 GB
-_ASKED_AT_ONCE = 1000  # sequences of an exam that share a length, where the task varies it
+_ASKED_AT_ONCE = 100  # sequences of an exam that share a length, where the task varies it
 
 
 def stream(seed: int, *purpose: int) -> torch.Generator:
@@ -118,7 +118,8 @@ class Exam:
     Every ``check_every`` updates a network answers ``screen`` sequences. If at most 1.5 % of the
     answers are wrong it answers ``test`` more, and has solved the task if at most 1 % of those are
     wrong. It then goes on for ``linger`` updates, in which it may relapse, and, with
-    ``until_perfect``, until every answer to a screen has been right once.
+    ``until_perfect``, until every answer to a screen has been right once. A network that has not
+    solved the task at update ``n_updates`` is done; training may last for ``linger`` more.
 
     Attributes:
         solved_at, perfect_at, rho_passed_one_at: ``(R,)`` int64, the first update at which it was
@@ -164,7 +165,7 @@ class Exam:
         waiting = (self.rho_passed_one_at[replicas] < 0).nonzero()[:, 0]
         rho = spectral_radius(model.W_rec.detach()[waiting.to(model.W_rec.device)]).cpu()
         self.rho_passed_one_at[replicas[waiting[rho > 1]]] = step
-        if step % self.check_every and step != self.n_updates:
+        if step % self.check_every and step not in (self.n_updates, self.n_updates + self.linger):
             return torch.zeros(len(replicas), dtype=torch.bool)
         wrong = self.wrong(model, step, replicas, self.screen, purpose=SCREEN)
         solved = self.solved_at[replicas] >= 0
@@ -181,7 +182,9 @@ class Exam:
             _note(self.solved_at, candidates[wrong <= 0.01], step)
         solved_at = self.solved_at[replicas]
         done = (solved_at >= 0) & (step >= solved_at + self.linger)
-        return done & (self.perfect_at[replicas] >= 0) if self.until_perfect else done
+        if self.until_perfect:
+            done &= self.perfect_at[replicas] >= 0
+        return done | (solved_at < 0) & torch.tensor(step >= self.n_updates)
 
     def wrong(
         self,

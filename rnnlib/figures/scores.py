@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -44,7 +45,8 @@ def text_table(records: Iterable[Any], unit: str) -> str:
             name = f"{record.variant}, {record.scale}" + (f", {rate:g}" if rate else "")
             m = result.metrics
             train, test = (_mean_sd(m[f"{split}_{unit}"]) for split in ("train", "test"))
-            norm, clipped = max(m["max_norm"]), statistics.fmean(m["clipped_fraction"])
+            norms, shares = _finite(m["max_norm"]), _finite(m["clipped_fraction"])
+            norm, clipped = max(norms, default=math.nan), _mean(shares)
             arm = arm_of(result.condition).ljust(width)
             lines.append(f"{name:28s} {arm} {train:>14s} {test:>14s} {norm:8.3g} {clipped:8.1%}")
     return "\n".join(lines)
@@ -54,6 +56,17 @@ def _rate(condition: Mapping[str, Any]) -> float:
     return float(condition.get("learning_rate") or 0)
 
 
-def _mean_sd(values: Sequence[float]) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.fmean(values):.2f} ± {spread:.2f}"
+def _finite(values: Sequence[float | None]) -> list[float]:
+    return [x for x in values if x is not None and math.isfinite(x)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values) if values else math.nan
+
+
+def _mean_sd(values: Sequence[float | None]) -> str:
+    """Over the seeds that have a score; how many have none stands behind."""
+    known = _finite(values)
+    spread = statistics.stdev(known) if len(known) > 1 else 0.0
+    lost = f" -{len(values) - len(known)}" if len(known) < len(values) else ""
+    return f"{_mean(known):.2f} ± {spread:.2f}{lost}"

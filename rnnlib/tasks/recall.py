@@ -136,6 +136,14 @@ class Memorisation(Task):
         return self.delay + 2 * self.n_positions
 
     @property
+    def nominal_length(self) -> int:
+        return self.delay
+
+    @property
+    def min_nominal_length(self) -> int:
+        return 0
+
+    @property
     def n_patterns(self) -> int:
         return int(self.n_values**self.n_positions)
 
@@ -148,9 +156,11 @@ class Memorisation(Task):
         return 1 - 1 / self.n_patterns
 
     def of_length(self, seq_len: int) -> Memorisation:
-        """The task with sequences of ``seq_len`` steps, pattern and recall included."""
-        at_least("seq_len", seq_len, self.min_length)
-        return replace(self, delay=seq_len - 2 * self.n_positions)
+        """The task with a delay of ``seq_len`` steps: the paper calls the delay its length."""
+        return replace(self, delay=seq_len)
+
+    def stretch(self, seq_lens: Tensor, words: Tensor) -> Tensor:
+        return seq_lens + 2 * self.n_positions
 
     def words_for(self, lengths: Tensor) -> Tensor:
         return torch.full_like(lengths, -(-self.n_positions // HALVES_PER_WORD))

@@ -32,7 +32,7 @@ class Redrawn(Task):
     longest: int = 199
 
     def __post_init__(self) -> None:
-        at_least("shortest", self.shortest, self.task.min_length)
+        at_least("shortest", self.shortest, self.task.min_nominal_length)
         at_least("longest", self.longest, self.shortest)
 
     @property
@@ -58,6 +58,10 @@ class Redrawn(Task):
     @property
     def nominal_length(self) -> int:
         return self.longest
+
+    @property
+    def min_nominal_length(self) -> int:
+        return self.task.min_nominal_length
 
     @property
     def trivial_loss(self) -> float:

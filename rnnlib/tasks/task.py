@@ -42,7 +42,8 @@ class Task(Protocol):
         min_length, max_length: the fewest steps a sequence can have, and the most that
             ``draw_lengths`` gives it.
         nominal_length: what ``of_length`` takes to give this task; where lengths are redrawn, the
-            longest of them.
+            longest of them. It is the number of steps unless the paper counts otherwise.
+        min_nominal_length: the least that ``of_length`` takes.
         trivial_loss: expected loss of the best answer that knows the length and nothing else of a
             sequence.
         trivial_error: share of sequences that this same answer gets wrong.
@@ -66,6 +67,10 @@ class Task(Protocol):
     @property
     def nominal_length(self) -> int:
         return self.max_length
+
+    @property
+    def min_nominal_length(self) -> int:
+        return self.min_length
 
     @property
     @abstractmethod

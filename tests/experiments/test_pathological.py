@@ -24,7 +24,7 @@ from rnnlib.experiments.pathological import (
 from rnnlib.experiments.trials import stream
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
-from rnnlib.tasks.synthetic import TemporalOrder
+from rnnlib.tasks.synthetic import Redrawn, TemporalOrder
 
 SMOKE = SETTINGS["smoke"]
 
@@ -105,6 +105,23 @@ def test_inside_an_orthogonal_linear_network_nothing_is_lost():
     found = inside(model, TemporalOrder(20), [stream(0, 1)] * 2)
     for name in ("ratio_low", "ratio_median", "ratio_high", "singular_low", "product_norm"):
         assert found[name].tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+def test_inside_a_network_does_not_depend_on_its_neighbours():
+    task = Redrawn(TemporalOrder(20), 12, 30)
+    model = Elman(6, 8, 4, replicas=4).draw_(0.4, [stream(seed, 0) for seed in range(4)])
+    together = inside(model, task, [stream(seed, 1) for seed in range(4)])
+    alone = inside(model.select(torch.tensor([2])), task, [stream(2, 1)])
+    for name, values in together.items():
+        assert values[2].item() == pytest.approx(alone[name].item(), rel=1e-5), name
+
+
+def test_lengths_that_nobody_runs_are_named():
+    settings = pathological.SETTINGS["reduced"]
+    with pytest.raises(ArgumentError, match=r"length must be one of 10, 20, .*, got '11'"):
+        settings.only("order").at(11)
+    found = {reading.name for reading in settings.at(10).readings}
+    assert found == {"order", "figure_7", "permutation", "memorisation"}
 
 
 def test_inside_a_contracting_network_the_state_comes_home():
@@ -189,4 +206,4 @@ def test_what_else_a_network_is_asked():
         "strict": 40,
     }
     assert one_model["strict"].criterion == "absolute"
-    assert others(TASKS["memorisation_5bit"](10))["twice"].delay == 30  # 40 steps
+    assert others(TASKS["memorisation_5bit"](10))["twice"].delay == 20

