@@ -230,7 +230,7 @@ SETTINGS: dict[str, Settings] = {
                 )
                 for task in ("addition", "multiplication")
             ),
-            # The longest length of the next two was added when the shorter ones were known.
+            # Length 50 was added when the shorter ones were known.
             Reading(
                 "order_3bit",
                 _cells("order_3bit", (20, 30, 50), learning_rate=0.1, alpha=2.0, hidden_size=100),
@@ -238,7 +238,7 @@ SETTINGS: dict[str, Settings] = {
             ),
             Reading(
                 "permutation",
-                _cells("permutation", (10, 20, 100), learning_rate=0.1, alpha=1.0, hidden_size=100),
+                _cells("permutation", (10, 20), learning_rate=0.1, alpha=1.0, hidden_size=100),
                 n_updates=6000,
             ),
             # A delay of 50, and 20 bits, were added when shorter runs were known.
