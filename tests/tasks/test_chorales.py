@@ -165,7 +165,6 @@ def test_the_chorales_load_cache_and_repeat(
     heard = sum(song.sum(0, dtype=np.int64) for song in first.train)
     in_scale = np.isin((np.arange(88) + 21) % 12, (0, 2, 4, 5, 7, 9, 11))
     assert heard[in_scale].sum() / heard.sum() > 0.93
-    assert 9.5 < music.note_marginal_nll(first.train, first.test) < 12
 
     (cache,) = isolated.glob("*.npz")
     with np.load(cache, allow_pickle=False) as stored:

@@ -1,16 +1,14 @@
-"""Piano rolls: loading and the note baseline."""
+"""Piano rolls."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
-import torch
 
 from rnnlib.checks import ArgumentError
 from rnnlib.tasks import music
@@ -85,32 +83,6 @@ def test_a_file_with_other_content_is_an_error(
     install(monkeypatch, tmp_path / "data", variables)
     with pytest.raises(DataError, match=message):
         music.load("jsb")
-
-
-def test_the_note_baseline_is_the_cross_entropy_of_independent_notes() -> None:
-    train = [random_roll(70, 1), random_roll(31, 2)]
-    test = [random_roll(11, 3), random_roll(40, 4)]
-    steps = 101
-    p = torch.tensor(np.concatenate(train)).double().mean(0).clamp(1 / steps, 1 - 1 / steps)
-    flat = torch.tensor(np.concatenate(test)).double()
-    loss = torch.nn.functional.binary_cross_entropy(p.expand_as(flat), flat, reduction="sum")
-    assert music.note_marginal_nll(train, test) == pytest.approx(float(loss) / 51, rel=1e-12)
-
-
-def test_a_note_never_heard_costs_the_log_of_the_training_length() -> None:
-    train, test = [np.zeros((50, 88), np.uint8)], [np.zeros((1, 88), np.uint8)]
-    silence = -88 * math.log1p(-1 / 50)
-    assert music.note_marginal_nll(train, test) == pytest.approx(silence, rel=1e-12)
-    test[0][0, 3] = 1
-    one = -87 * math.log1p(-1 / 50) + math.log(50)
-    assert music.note_marginal_nll(train, test) == pytest.approx(one, rel=1e-12)
-    train[0][:, 3], test[0][0, 3] = 1, 0  # and so does a note that never paused
-    assert music.note_marginal_nll(train, test) == pytest.approx(one, rel=1e-12)
-
-
-def test_the_note_baseline_needs_steps() -> None:
-    with pytest.raises(ArgumentError, match="at least 2 and 1 steps, got 0 and 3"):
-        music.note_marginal_nll([], [random_roll(3, 0)])
 
 
 def test_an_unknown_set_is_named() -> None:
