@@ -46,7 +46,6 @@ class Outcome:
     mean_norm: float
     max_norm: float
     clipped_fraction: float
-    valid_curve: tuple[float, ...]
     omega_first: float = math.nan
     omega_last: float = math.nan
     opposed_fraction: float = math.nan
@@ -109,7 +108,7 @@ def fit(
         )
     device = model.W_rec.device
     chunks = _Chunks(train_pieces, chunk, orders, device)
-    best = _Best(model, loss, valid_pieces, len(chunks), n_epochs)
+    best = _Best(model, loss, valid_pieces, len(chunks))
     halving = Halving(learning_rate, model.replicas, len(chunks)) if halve else None
     errors = None
     if regulariser is not None:
@@ -161,7 +160,6 @@ def fit(
                 mean_norm=float(history.mean_norm[r]),
                 max_norm=float(history.max_norm[r]),
                 clipped_fraction=float(history.clipped_fraction[r]),
-                valid_curve=tuple(best.curve[:, r].tolist()),
                 halvings=0 if halving is None else int(halving.times[r]),
                 **omega,
             )
@@ -343,26 +341,23 @@ class _Best:
     """A check that never stops a replica: it keeps the weights of each one's best epoch."""
 
     def __init__(
-        self, model: Elman, loss: Loss, pieces: Sequence[Piece], epoch_length: int, n_epochs: int
+        self, model: Elman, loss: Loss, pieces: Sequence[Piece], epoch_length: int
     ) -> None:
         self.task_loss, self.pieces, self.epoch_length = loss, pieces, epoch_length
         self.model = model.select(torch.arange(model.replicas, device=model.W_rec.device))
         self.loss = torch.full((model.replicas,), math.inf, dtype=torch.float64)
         self.epoch = torch.zeros(model.replicas, dtype=torch.int64)
-        self.curve = torch.full((n_epochs, model.replicas), math.nan, dtype=torch.float64)
 
     def state_dict(self) -> dict[str, Any]:
-        noted = {"loss": self.loss, "epoch": self.epoch, "curve": self.curve}
-        return {"model": self.model.state_dict(), **noted}
+        return {"model": self.model.state_dict(), "loss": self.loss, "epoch": self.epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.loss, self.epoch, self.curve = state["loss"], state["epoch"], state["curve"]
+        self.loss, self.epoch = state["loss"], state["epoch"]
 
     def __call__(self, model: Elman, step: int, replicas: Tensor) -> Tensor:
         epoch = step // self.epoch_length
         loss = nats_per_step(model, self.task_loss, self.pieces)
-        self.curve[epoch - 1, replicas] = loss
         better = (loss < self.loss[replicas]).nonzero()[:, 0]
         if len(better):
             device = model.W_rec.device

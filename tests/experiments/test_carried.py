@@ -311,23 +311,26 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_unbroken_one(tmp_path):
 
 def test_scores_belong_to_the_epoch_of_best_validation_loss():
     songs = music_pieces(rolls([30, 30]))
-    silence = music_pieces([s * 0 for s in rolls([20])])
-    model = build(1)
-    (outcome,) = fit(
-        model,
-        bernoulli_nats,
-        train_pieces=songs,
-        valid_pieces=silence,
-        test_pieces=songs,
-        chunk=10,
-        n_epochs=4,
-        learning_rate=0.02,
-        threshold=1.0,
-        orders=orders(1),
-    )
-    curve = outcome.valid_curve
-    assert outcome.valid == min(curve)
-    assert curve[outcome.best_epoch - 1] == min(curve)
+    denser = music_pieces(rolls([20], seed=3, density=0.3))
+    curve = []
+    for n_epochs in (1, 2, 3, 4):
+        model = build(1)
+        (outcome,) = fit(
+            model,
+            bernoulli_nats,
+            train_pieces=songs,
+            valid_pieces=denser,
+            test_pieces=songs,
+            chunk=10,
+            n_epochs=n_epochs,
+            learning_rate=0.3,
+            threshold=1.0,
+            orders=orders(1),
+        )
+        curve.append(float(nats_per_step(model, bernoulli_nats, denser)))
+        assert outcome.valid == min(curve)
+        assert outcome.best_epoch == 1 + curve.index(min(curve))
+    assert outcome.best_epoch == 3
 
 
 def test_a_replica_that_diverges_says_so_and_keeps_its_best_epoch():
