@@ -144,23 +144,21 @@ def temporal_components(jacobians: Tensor, grad_state: Tensor, immediate: Tensor
     return torch.einsum("th,thp->tp", deltas, immediate)
 
 
-def component_norms(jacobians: Tensor, grad_state: Tensor, source: Tensor | None = None) -> Tensor:
-    """Norms of the temporal components, without forming them.
+def component_norms(jacobians: Tensor, grad_state: Tensor) -> Tensor:
+    """Norms of the temporal components of the bias, without forming them: ``|delta_k|``.
 
     In the preactivation form the component of time ``k`` is the outer product of ``delta_k`` with
-    what the parameter multiplies, so its norm is ``|delta_k| |source_k|``.
+    what the parameter multiplies: times ``|f(x_{k-1})|`` this is the norm for ``W_rec``, times
+    ``|u_k|`` that for ``W_in``.
 
     Args:
         jacobians: ``(..., T, hidden, hidden)``.
         grad_state: ``(..., hidden)``.
-        source: ``(..., T, any)``; ``f(x_{k-1})`` for ``W_rec``, ``u_k`` for ``W_in``, ``None``
-            for ``b``.
 
     Returns:
         ``(..., T)``; entry ``k - 1`` belongs to time ``k``.
     """
-    norms = error_history(jacobians, grad_state)[..., 1:, :].norm(dim=-1)
-    return norms if source is None else norms * source.norm(dim=-1)
+    return error_history(jacobians, grad_state)[..., 1:, :].norm(dim=-1)
 
 
 def growth_rate(norms: Tensor, start: int = 0) -> Tensor:
