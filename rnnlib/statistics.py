@@ -8,25 +8,29 @@ import numpy as np
 
 from rnnlib.checks import ArgumentError, at_least
 
+_Z = 1.959964  # of a normal variable, 95 % lie within so many standard deviations
 
-def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    r"""Return Wilson's interval for a success rate, 95 % unless ``z`` says otherwise.
 
-    The ends are the rates :math:`p` at which the observed rate lies ``z`` standard errors off,
-    :math:`|\hat p - p| = z \sqrt{p (1 - p) / n}`.
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    r"""Return Wilson's 95 % interval for a success rate.
+
+    The ends are the rates :math:`p` at which the observed rate lies :math:`z = 1.96` standard
+    errors off, :math:`|\hat p - p| = z \sqrt{p (1 - p) / n}`.
     Source: E. B. Wilson (1927), J. Am. Stat. Assoc. 22, 209-212.
 
     Raises:
         ArgumentError: for no trials, or more successes than trials.
     """
     at_least("n", n, 1)
-    _at_most("successes", successes, n)
+    at_least("successes", successes, 0)
+    if successes > n:
+        raise ArgumentError(f"successes must be at most the number of trials, {n}, got {successes}")
     rate = successes / n
-    middle = rate + z**2 / (2 * n)
-    half = z * math.sqrt(rate * (1 - rate) / n + (z / (2 * n)) ** 2)
+    middle = rate + _Z**2 / (2 * n)
+    half = _Z * math.sqrt(rate * (1 - rate) / n + (_Z / (2 * n)) ** 2)
     # At 0 and n successes an end is exactly 0 or 1, which rounding would miss.
-    low = 0.0 if successes == 0 else (middle - half) / (1 + z**2 / n)
-    high = 1.0 if successes == n else (middle + half) / (1 + z**2 / n)
+    low = 0.0 if successes == 0 else (middle - half) / (1 + _Z**2 / n)
+    high = 1.0 if successes == n else (middle + half) / (1 + _Z**2 / n)
     return low, high
 
 
@@ -97,9 +101,3 @@ def _student_two_sided(t: float, df: float) -> float:
         return float(upper * np.sum(power * left * right * weight))
 
     return min(1.0, integral(math.atan2(math.sqrt(df), t)) / integral(math.pi / 2))
-
-
-def _at_most(name: str, successes: int, n: int) -> None:
-    at_least(name, successes, 0)
-    if successes > n:
-        raise ArgumentError(f"{name} must be at most the number of trials, {n}, got {successes}")
