@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict
 from rnnlib.claims.judging import partly
 from rnnlib.claims.p12_unrolled import Values
+from rnnlib.claims.scores import Arm, mean, read
 from rnnlib.records import Record
 from rnnlib.statistics import welch
 
@@ -38,21 +36,7 @@ CHARACTERS: dict[str, dict[str, tuple[Score, Score]]] = {
 _ROWS = [*MUSIC.values(), *CHARACTERS.values()]
 
 
-@dataclass(frozen=True)
-class _Arm:
-    """One arm over its seeds; scores that are not finite are left out and counted."""
-
-    mean: float
-    spread: float
-    diverged: int
-    clipped: float
-
-    def __str__(self) -> str:
-        lost = f" ({self.diverged} diverged)" if self.diverged else ""
-        return f"{self.mean:.2f} ± {self.spread:.2f}{lost}"
-
-
-def _arm(record: Record, metric: str, *, rescaled: bool, **condition: Any) -> _Arm:
+def _arm(record: Record, unit: str, *, rescaled: bool, **condition: Any) -> Arm:
     found = [
         result
         for result in record.select(**condition)
@@ -61,29 +45,22 @@ def _arm(record: Record, metric: str, *, rescaled: bool, **condition: Any) -> _A
     ]
     if len(found) != 1:
         raise NotMeasured(f"record {record.name} must hold one arm with and one without rescaling")
-    metrics = found[0].metrics
-    scores = [float(v) for v in metrics[metric] if v is not None and math.isfinite(v)]
-    return _Arm(
-        statistics.fmean(scores) if scores else math.inf,
-        statistics.stdev(scores) if len(scores) > 1 else 0.0,
-        sum(bool(d) for d in metrics["diverged"]),
-        statistics.fmean(float(c or 0) for c in metrics["clipped_fraction"]),
-    )
+    return read(found[0], unit)
 
 
 def _music(records: Sequence[Record]) -> Values:
     values: Values = {}
     texts, gaps = [], []
     for record in sorted(records, key=lambda r: [*MUSIC].index(r.variant)):
-        plain = _arm(record, "test_nll", rescaled=False)
-        rescaled = _arm(record, "test_nll", rescaled=True)
+        plain = _arm(record, "nll", rescaled=False)
+        rescaled = _arm(record, "nll", rescaled=True)
         name = record.variant.replace("-", "_")
         values[f"{name}_gain"] = plain.mean - rescaled.mean
         values[f"{name}_clipped"] = rescaled.clipped
         values[f"{name}_lost"] = rescaled.diverged - plain.diverged
         texts.append(f"{record.variant} {plain} / {rescaled}")
-        for arm, (mean, _) in zip((plain, rescaled), MUSIC[record.variant]["test"], strict=True):
-            gaps.append(abs(arm.mean - mean))
+        for arm, (printed, _) in zip((plain, rescaled), MUSIC[record.variant]["test"], strict=True):
+            gaps.append(abs(arm.mean - printed))
     at_paper_scale = all(record.scale == "paper" for record in records)
     return values | {
         "table": "; ".join(texts),
@@ -151,13 +128,12 @@ def _characters(records: Sequence[Record]) -> Values:
     rows = []
     for rate in rates:
         at = {} if rate is None else {"learning_rate": rate}
-        valid = _arm(record, "valid_bits", rescaled=False, **at)
-        plain = _arm(record, "test_bits", rescaled=False, **at)
-        rescaled = _arm(record, "test_bits", rescaled=True, **at)
+        plain = _arm(record, "bits", rescaled=False, **at)
+        rescaled = _arm(record, "bits", rescaled=True, **at)
         clearly = plain.mean - rescaled.mean > 0.1 and plain.spread > rescaled.spread
         more_lost = plain.diverged - rescaled.diverged
         held = more_lost > 0 or (clearly and more_lost == 0)
-        rows.append(((valid.diverged, valid.mean), rate, plain, rescaled, held))
+        rows.append(((plain.diverged, mean(plain.valid)), rate, plain, rescaled, held))
     rows.sort(key=lambda row: row[0])
     _, rate, plain, rescaled, held = rows[0]
     return {
@@ -227,9 +203,8 @@ def _other_clipping(records: Sequence[Record]) -> Values:
     if not found:
         raise NotMeasured("needs runs with element-wise clipping beside those with rescaling")
     at = {k: v for k, v in found[0].condition.items() if k == "learning_rate"}
-    by_norm = _arm(record, "test_bits", rescaled=True, **at)
-    scores = [float(v) for v in found[0].metrics["test_bits"] if v is not None]
-    return {"by_norm": by_norm.mean, "by_element": statistics.fmean(scores)}
+    by_norm = _arm(record, "bits", rescaled=True, **at)
+    return {"by_norm": by_norm.mean, "by_element": read(found[0], "bits").mean}
 
 
 def _judge_other_clipping(v: Mapping[str, Any]) -> Verdict:

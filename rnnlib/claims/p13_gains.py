@@ -14,8 +14,9 @@ from typing import Any
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict
 from rnnlib.claims.comparing import clear, differences, number, standard_error
 from rnnlib.claims.p12_unrolled import Values
-from rnnlib.claims.p13_natural import SETS, at_own_best, in_order, mean, read_arm, slug
+from rnnlib.claims.p13_natural import SETS, at_own_best, in_order, read_arm, slug
 from rnnlib.claims.p13_tables import MUSIC
+from rnnlib.claims.scores import mean
 from rnnlib.records import Record
 
 STATE_OF_THE_ART = {"piano-midi": 7.57, "nottingham": 3.43, "musedata": 6.99}

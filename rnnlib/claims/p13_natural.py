@@ -7,16 +7,15 @@ are not finite are left out and counted; differences are taken seed by seed.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict
 from rnnlib.claims.comparing import clear, differences, number
 from rnnlib.claims.p12_unrolled import Values
 from rnnlib.claims.p13_tables import CHARACTERS, MUSIC, Scores
-from rnnlib.records import Record, Result
+from rnnlib.claims.scores import Arm, mean, read
+from rnnlib.records import Record
 
 SETS = ("piano-midi", "nottingham", "musedata")
 PAPER_RATES = {
@@ -30,53 +29,6 @@ _ARMS = ("SGD", "SGD-C", "SGD-CR")
 _READINGS = {"SGD-CR": ("SGD-CR", "SGD-CR-sum"), "SGD-CR as a mean": ("SGD-CR",)}
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One arm at one rate, its scores by seed; NaN where a run left none."""
-
-    rate: float
-    train: tuple[float, ...]
-    valid: tuple[float, ...]
-    test: tuple[float, ...]
-    diverged: int
-    clipped: float
-
-    @property
-    def mean(self) -> float:
-        return mean(self.test)
-
-    @property
-    def spread(self) -> float:
-        finite = [x for x in self.test if math.isfinite(x)]
-        return statistics.stdev(finite) if len(finite) > 1 else 0.0
-
-    def __str__(self) -> str:
-        lost = f" ({self.diverged} diverged)" if self.diverged else ""
-        return f"{self.mean:.2f} ± {self.spread:.2f}{lost}"
-
-
-def mean(scores: Sequence[float]) -> float:
-    """The mean of those that are finite; infinite if none is."""
-    finite = [x for x in scores if math.isfinite(x)]
-    return statistics.fmean(finite) if finite else math.inf
-
-
-def _read(result: Result, unit: str) -> Arm:
-    metrics = result.metrics
-    clipped = [x for x in map(number, metrics["clipped_fraction"]) if math.isfinite(x)]
-    train, valid, test = (
-        tuple(map(number, metrics[f"{fold}_{unit}"])) for fold in ("train", "valid", "test")
-    )
-    return Arm(
-        number(result.condition["learning_rate"]),
-        train,
-        valid,
-        test,
-        diverged=sum(d is True for d in metrics["diverged"]),
-        clipped=statistics.fmean(clipped) if clipped else math.nan,
-    )
-
-
 def read_arm(record: Record, name: str, unit: str, **condition: Any) -> Arm:
     """The arm of this name, at the rate and in the reading that the validation set prefers.
 
@@ -84,7 +36,7 @@ def read_arm(record: Record, name: str, unit: str, **condition: Any) -> Arm:
         NotMeasured: if the record has no such arm under this condition.
     """
     found = [
-        _read(result, unit)
+        read(result, unit)
         for reading in _READINGS.get(name, (name,))
         for result in record.select(arm=reading, **condition)
     ]

@@ -363,11 +363,8 @@ def events(**metrics) -> Record:
     return order("same_rate", [(20, None, 3, dict(metrics)), (20, 1.0, 16, dict(metrics))])
 
 
-def scores(
-    experiment: str, variant: str, metric: str, arms: list[tuple], *, scale="paper"
-) -> Record:
-    """An arm is (condition, test scores, diverged, clipped fraction); validation equals test."""
-    unit = metric.removeprefix("test_")
+def scores(experiment: str, variant: str, unit: str, arms: list[tuple], *, scale="paper") -> Record:
+    """An arm is (condition, scores of every fold, diverged, clipped fraction)."""
     return record(
         experiment,
         variant,
@@ -375,8 +372,7 @@ def scores(
             {
                 "condition": {"dataset": variant, **condition},
                 "metrics": {
-                    metric: list(values),
-                    f"valid_{unit}": list(values),
+                    **{f"{fold}_{unit}": list(values) for fold in ("train", "valid", "test")},
                     "diverged": [k < diverged for k in range(len(values))],
                     "clipped_fraction": [clipped] * len(values),
                 },
@@ -395,7 +391,7 @@ def music(
         ({"threshold": None}, [plain - 0.01, plain + 0.01], 0, 0.0),
         ({"threshold": 120.0}, [rescaled - 0.01, rescaled + 0.01], lost, clipped),
     ]
-    return scores("music", variant, "test_nll", arms, scale=scale)
+    return scores("music", variant, "nll", arms, scale=scale)
 
 
 def three_sets(nottingham, musedata, piano, **options) -> list[Record]:
@@ -419,7 +415,7 @@ def characters(*rates: tuple, elementwise: float | None = None) -> list[Record]:
         if elementwise is not None:
             values = [elementwise] * len(plain)
             arms.append(({**at, "threshold": 1.0, "clipping": "elementwise"}, values, 0, 0.3))
-    return [scores("characters", "ptb-chars", "test_bits", arms)]
+    return [scores("characters", "ptb-chars", "bits", arms)]
 
 
 EVEN = {10: (16, 16), 15: (12, 13), 20: (4, 5)}
