@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Any
 
-from rnnlib.claims.claim import NotMeasured
+from rnnlib.claims.claim import NotMeasured, Value
 from rnnlib.records import Record, Result
 from rnnlib.statistics import sign_test, wilson
 
@@ -55,6 +55,16 @@ def rate(solved: Sequence[bool]) -> str:
     """Say ``3/16 [0.07, 0.43]``: how many solved the task, with Wilson's interval."""
     low, high = interval(solved)
     return f"{sum(solved)}/{len(solved)} [{low:.2f}, {high:.2f}]"
+
+
+def by_variant(records: Iterable[Record]) -> dict[str, Record]:
+    """The records of one experiment by the name of their reading."""
+    return {record.variant: record for record in records}
+
+
+def prefixed(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """The same values under names that begin with ``prefix``."""
+    return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
 def length(result: Result) -> int:

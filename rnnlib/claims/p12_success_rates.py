@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict
-from rnnlib.claims.comparing import Pair, grouped, length, solved_by_seed
+from rnnlib.claims.comparing import (
+    Pair,
+    by_variant,
+    grouped,
+    length,
+    prefixed,
+    solved_by_seed,
+)
 from rnnlib.claims.p12_unrolled import Values
 from rnnlib.records import Record, Result
 
@@ -54,13 +61,9 @@ def _summary(cells: Sequence[Pair]) -> Values:
     }
 
 
-def _by_variant(records: Sequence[Record]) -> dict[str, Record]:
-    return {record.variant: record for record in records}
-
-
 def _literal(records: Sequence[Record]) -> Values:
     # Solved as the paper defines it: 1000 consecutive right answers.
-    cells = _cells(_by_variant(records)["literal"], "solved_p12")
+    cells = _cells(by_variant(records)["literal"], "solved_p12")
     short = [cell for cell in cells if cell.seq_len <= 20]
     if not short:
         raise NotMeasured("the literal reading has no length up to 20")
@@ -68,13 +71,13 @@ def _literal(records: Sequence[Record]) -> Values:
 
 
 def _same_rate(records: Sequence[Record]) -> Values:
-    by_variant = _by_variant(records)
-    null = _summary(_cells(by_variant["null"])) if "null" in by_variant else {}
-    return _summary(_cells(by_variant["same_rate"])) | {f"null_{k}": v for k, v in null.items()}
+    found = by_variant(records)
+    null = _summary(_cells(found["null"])) if "null" in found else {}
+    return _summary(_cells(found["same_rate"])) | prefixed(null, "null")
 
 
 def _own_best(records: Sequence[Record]) -> Values:
-    cells = _cells(_by_variant(records)["own_best"])
+    cells = _cells(by_variant(records)["own_best"])
     best = []
     for seq_len in sorted({cell.seq_len for cell in cells}):
         rates = [cell for cell in cells if cell.seq_len == seq_len]
@@ -90,10 +93,7 @@ def _judge_cells(v: Mapping[str, Any]) -> Verdict:
 
 
 def _both_readings(records: Sequence[Record]) -> Values:
-    literal, rate = _literal(records), _same_rate(records)
-    return {f"literal_{k}": v for k, v in literal.items()} | {
-        f"rate_{k}": v for k, v in rate.items()
-    }
+    return prefixed(_literal(records), "literal") | prefixed(_same_rate(records), "rate")
 
 
 def _judge_both(v: Mapping[str, Any]) -> Verdict:

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict
-from rnnlib.claims.comparing import Pair, after, budget, grouped, length, pair, solved_by_seed
+from rnnlib.claims.comparing import (
+    Pair,
+    after,
+    budget,
+    by_variant,
+    grouped,
+    length,
+    pair,
+    prefixed,
+    solved_by_seed,
+)
 from rnnlib.claims.p12_unrolled import Values
 from rnnlib.records import Record, Result
 
@@ -106,19 +116,10 @@ def _summary(record: Record) -> Values:
     }
 
 
-def _by_variant(records: Sequence[Record]) -> dict[str, Record]:
-    return {record.variant: record for record in records}
-
-
-def _with_prefix(values: Values, prefix: str) -> Values:
-    return {f"{prefix}_{name}": value for name, value in values.items()}
-
-
 def _both_readings(records: Sequence[Record]) -> Values:
-    by_variant = _by_variant(records)
-    return _with_prefix(_summary(by_variant["figure_7"]), "paper") | _with_prefix(
-        _summary(by_variant["order"]), "rate"
-    )
+    found = by_variant(records)
+    paper, rate = _summary(found["figure_7"]), _summary(found["order"])
+    return prefixed(paper, "paper") | prefixed(rate, "rate")
 
 
 def _judge_both(v: Mapping[str, Any]) -> Verdict:
@@ -189,8 +190,8 @@ F7A = Claim(
 
 
 def _larger_rate(records: Sequence[Record]) -> Values:
-    by_variant = _by_variant(records)
-    return _summary(by_variant["order"]) | _with_prefix(_summary(by_variant["null"]), "null")
+    found = by_variant(records)
+    return _summary(found["order"]) | prefixed(_summary(found["null"]), "null")
 
 
 def _judge_larger_rate(v: Mapping[str, Any]) -> Verdict:
