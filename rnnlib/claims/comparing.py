@@ -121,11 +121,32 @@ def pairs(record: Record, first: str, second: str) -> list[Pair]:
     Raises:
         NotMeasured: if no condition has both.
     """
-    every = grouped(record, "arm")
-    found = [pair(arms, first, second) for arms in every if first in arms and second in arms]
+    found = [pair(arms, first, second) for arms in _with_both(record, first, second)]
+    return sorted(found, key=lambda both: both.seq_len)
+
+
+def paired_networks(
+    record: Record, first: str, second: str
+) -> list[tuple[dict[str, Any], dict[str, Any], int]]:
+    """The networks of both arms that have one seed, and the number of their condition.
+
+    They start from the same weights and see the same data.
+
+    Raises:
+        NotMeasured: if no condition has both.
+    """
+    return [
+        (one, other, cell)
+        for cell, arms in enumerate(_with_both(record, first, second))
+        for one, other in zip(networks([arms[first]]), networks([arms[second]]), strict=True)
+    ]
+
+
+def _with_both(record: Record, first: str, second: str) -> list[dict[Any, Result]]:
+    found = [arms for arms in grouped(record, "arm") if first in arms and second in arms]
     if not found:
         raise NotMeasured(f"record {record.name} holds no {first} and {second} to compare")
-    return sorted(found, key=lambda both: both.seq_len)
+    return found
 
 
 def budget(record: Record) -> int:

@@ -7,11 +7,11 @@ weights and see the same data.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict
-from rnnlib.claims.comparing import grouped, middle, networks, number
+from rnnlib.claims.comparing import middle, number, paired_networks
 from rnnlib.claims.p12_unrolled import Values
 from rnnlib.claims.p13_success_rates import EXPERIMENT
 from rnnlib.records import Record
@@ -22,7 +22,8 @@ _SINGULAR = ("singular_low", "singular_median", "singular_high")
 
 def _one_direction(records: Sequence[Record]) -> Values:
     (record,) = records
-    pairs = [(clipped, pushed) for clipped, pushed, _ in _pushed(record) if pushed["solved"]]
+    every = paired_networks(record, "SGD-C", "SGD-CR")
+    pairs = [(clipped, pushed) for clipped, pushed, _ in every if pushed["solved"]]
     if not pairs:
         raise NotMeasured(
             f"record {record.name} holds no SGD-CR network that solved the task beside SGD-C"
@@ -83,14 +84,6 @@ C12 = Claim(
 )
 
 
-def _pushed(record: Record) -> Iterator[tuple[dict[str, Any], dict[str, Any], int]]:
-    """SGD-C and SGD-CR networks of one seed, and the number of their cell."""
-    for cell, arms in enumerate(grouped(record, "arm")):
-        if "SGD-C" in arms and "SGD-CR" in arms:
-            both = (networks([arms["SGD-C"]]), networks([arms["SGD-CR"]]))
-            yield from ((a, b, cell) for a, b in zip(*both, strict=True))
-
-
 def _share(found: Sequence[tuple[bool, bool]], which: int) -> float:
     return sum(pair[which] for pair in found) / len(found) if found else math.nan
 
@@ -102,7 +95,7 @@ def _away(records: Sequence[Record]) -> Values:
     tally: dict[tuple[int, str], list[int]] = {}
     names = ("to_attractor", "product_norm")
     lost = 0
-    for clipped, pushed, cell in _pushed(record):
+    for clipped, pushed, cell in paired_networks(record, "SGD-C", "SGD-CR"):
         values = [(number(clipped[name]), number(pushed[name])) for name in names]
         if any(math.isnan(a) or math.isnan(b) for a, b in values):
             lost += 1

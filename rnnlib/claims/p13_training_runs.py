@@ -14,11 +14,10 @@ from rnnlib.claims import p12_training_runs as before
 from rnnlib.claims.claim import Claim, NotMeasured, Verdict
 from rnnlib.claims.comparing import (
     budget,
-    grouped,
     length,
     middle,
-    networks,
     number,
+    paired_networks,
     pairs,
     solved_by_seed,
 )
@@ -74,23 +73,18 @@ C11 = Claim(
 )
 
 
-def _norms(record: Record) -> list[tuple[float, float]]:
-    """Largest norms of SGD-R and SGD-CR in every pair; infinite for a run that diverged."""
-    found = []
-    for arms in grouped(record, "arm"):
-        if "SGD-R" in arms and "SGD-CR" in arms:
-            both = (networks([arms["SGD-R"]]), networks([arms["SGD-CR"]]))
-            found += [(_largest(a), _largest(b)) for a, b in zip(*both, strict=True)]
-    return found
-
-
 def _largest(network: Mapping[str, Any]) -> float:
+    """The largest norm of its gradient; infinite for a run that diverged."""
     return math.inf if network["diverged"] is True else number(network["max_norm"])
 
 
 def _unclipped(records: Sequence[Record]) -> Values:
     cells = [pair for record in records for pair in pairs(record, "SGD-R", "SGD-CR")]
-    norms = [pair for record in records for pair in _norms(record)]
+    norms = [
+        (_largest(alone), _largest(clipped))
+        for record in records
+        for alone, clipped, _ in paired_networks(record, "SGD-R", "SGD-CR")
+    ]
     differ = [(a, b) for a, b in norms if a != b and not math.isnan(a + b)]
     widest = max(cells, key=lambda c: (c.separated, sum(c.second) - sum(c.first)))
     return {
@@ -152,10 +146,7 @@ C13 = Claim(
 
 def _at_the_expense(records: Sequence[Record]) -> Values:
     (record,) = records
-    both = [arms for arms in grouped(record, "arm") if "SGD-C" in arms and "SGD-CR" in arms]
-    if not both:
-        raise NotMeasured(f"record {record.name} holds no SGD-C and SGD-CR to compare")
-    clipped, pushed = (networks(arms[name] for arms in both) for name in ("SGD-C", "SGD-CR"))
+    clipped, pushed, _ = zip(*paired_networks(record, "SGD-C", "SGD-CR"), strict=True)
     opposed = [[number(n["opposed_fraction"]) for n in found] for found in (clipped, pushed)]
     return {
         "runs": len(pushed),
