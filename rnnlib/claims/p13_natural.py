@@ -15,15 +15,10 @@ from rnnlib.claims.comparing import clear, differences, number
 from rnnlib.claims.p12_unrolled import Values
 from rnnlib.claims.p13_tables import CHARACTERS, MUSIC, Scores
 from rnnlib.claims.scores import Arm, mean, read
+from rnnlib.experiments.regularised_characters import PAPER_RATES
 from rnnlib.records import Record
 
 SETS = ("piano-midi", "nottingham", "musedata")
-PAPER_RATES = {
-    1: {"SGD": 0.001, "SGD-C": 0.01, "SGD-CR": 0.05},
-    5: {"SGD-C": 0.1, "SGD-CR": 0.05},
-}
-"""The supplement's learning rates for characters, by how far ahead the asked one lies."""
-
 _ARMS = ("SGD", "SGD-C", "SGD-CR")
 # Whether alpha weighs Omega's mean over the steps or its sum the text leaves open.
 _READINGS = {"SGD-CR": ("SGD-CR", "SGD-CR-sum"), "SGD-CR as a mean": ("SGD-CR",)}

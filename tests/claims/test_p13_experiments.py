@@ -16,7 +16,6 @@ from rnnlib.checks import ArgumentError
 from rnnlib.claims import of_paper
 from rnnlib.claims.claim import Claim, Verdict, evaluate
 from rnnlib.claims.comparing import Pair, grouped, interval, middle, solved_by_seed
-from rnnlib.claims.p13_natural import PAPER_RATES
 from rnnlib.records import Record, Records, make
 
 CLAIMS = [claim for claim in of_paper("p13") if claim.experiment]
@@ -985,13 +984,6 @@ def test_the_papers_lengths_are_run_at_its_scale():
         "memorisation_5bit",
         "memorisation_20bit",
     }
-
-
-def test_the_supplements_rates_for_characters_are_run():
-    module = experiment("regularised_characters")
-    rates = {task.ahead: set(task.rates) for task in module.SETTINGS["paper"].tasks}
-    for ahead, arms in PAPER_RATES.items():
-        assert set(arms.values()) <= rates[ahead]
 
 
 @functools.cache
