@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from rnnlib.checks import ArgumentError, at_least, one_of, shape
-from rnnlib.kernels import Errors
+from rnnlib.kernels.elman import REGULARISERS, Errors
 
-FORMS = ("squared", "unsquared")
 SCHEDULES = ("constant", "1/t")
 
 
@@ -63,7 +62,7 @@ class Regulariser:
     ) -> None:
         self.schedule = one_of("schedule", schedule, SCHEDULES)
         self.epoch = at_least("epoch", epoch, 1)
-        self.errors = Errors(one_of("form", form, FORMS), relative=relative)
+        self.errors = Errors(one_of("form", form, REGULARISERS), relative=relative)
         weights = torch.as_tensor(alpha, dtype=torch.float64).cpu()
         self.alpha = shape(
             "alpha", weights.expand(replicas) if weights.dim() == 0 else weights, (replicas,)
