@@ -12,7 +12,7 @@ import torch
 
 from rnnlib.checkpoint import Survival
 from rnnlib.checks import at_least, positive
-from rnnlib.experiments.carried import Loss, Outcome, Piece, columns, fit
+from rnnlib.experiments.carried import SCORED, Loss, Outcome, Piece, columns, fit
 from rnnlib.experiments.jobs import Unit, elman_cost, stacks
 from rnnlib.experiments.trials import TRAINING, WEIGHTS, stream
 from rnnlib.models import Elman
@@ -20,8 +20,6 @@ from rnnlib.regulariser import Regulariser
 
 ARMS_A_STACK = 6
 """Runs trained as one stack on a CPU; another number may change the last bit of a result."""
-
-_SCORED_AT_ONCE, _WINDOW = 32, 200  # pieces and steps, those of `carried.nats_per_step`
 
 Collect = Callable[[list[list[dict[str, Any]]]], list[dict[str, list[Any]]]]
 
@@ -160,7 +158,7 @@ class _Group:
         flops, trained = held(1, course.chunk)
         # The regulariser's product adds a third to the three of an update; a score takes a third.
         updates = course.epoch * 4 / 3 + course.scored / course.chunk / 3
-        return course.n_epochs * updates * flops, max(trained, held(_SCORED_AT_ONCE, _WINDOW)[1])
+        return course.n_epochs * updates * flops, max(trained, held(*SCORED)[1])
 
     def __call__(self, *, survival: Survival) -> list[dict[str, Any]]:
         course = self.course

@@ -21,6 +21,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 REDUCTIONS = ("sum", "mean")
 
+SCORED = 32, 200
+"""How many pieces are scored at a time, in windows of how many steps."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -224,7 +227,12 @@ class Halving:
 
 
 def nats_per_step(
-    model: Elman, loss: Loss, pieces: Sequence[Piece], *, batch: int = 32, window: int = 200
+    model: Elman,
+    loss: Loss,
+    pieces: Sequence[Piece],
+    *,
+    batch: int = SCORED[0],
+    window: int = SCORED[1],
 ) -> Tensor:
     """Mean loss over all steps of all pieces in a flat list, ``(R,)`` float64, state carried.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnlib.checkpoint import Survival
 from rnnlib.checks import at_least, distinct, positive
-from rnnlib.experiments.carried import Outcome, Piece, columns, fit
+from rnnlib.experiments.carried import SCORED, Outcome, Piece, columns, fit
 from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
 from rnnlib.models import Elman
 from rnnlib.tasks import music
@@ -121,7 +121,7 @@ def _job(settings: Settings, name: str, device: str) -> Job:
         flops, held = elman_cost(
             len(group.arms), 1, settings.chunk, settings.hidden_size, 88, 88, read=settings.chunk
         )
-        return flops * n_updates, held * 32  # scores are taken of 32 songs at a time
+        return flops * n_updates, held * SCORED[0]
 
     _, each = cost(_Group(settings, name, settings.seeds[:1], device))
     groups = [
