@@ -27,7 +27,7 @@ def state_jacobians(
 
     Args:
         states: ``(..., T + 1, hidden)``; ``x_0`` to ``x_T``, or ``h_0`` to ``h_T``.
-        W_rec: ``(hidden, hidden)``.
+        W_rec: ``(hidden, hidden)``, or with the batch's axes ``(..., 1, hidden, hidden)``.
         parametrisation: what ``states`` holds, ``"preactivation"`` or ``"activation"``.
 
     Returns:

@@ -246,11 +246,8 @@ def _growth(norm: float, push: float) -> Tensor:
     states = [x]
     for u in push * draw(steps, 4, n, generator=g):
         states.append(preactivation_step(states[-1][:, None], None, W, None, None, TANH)[:, 0] + u)
-    trajectory = torch.stack(states[:-1])  # (time, network, unit)
-    deltas = [error]
-    for x in trajectory.flip(0):
-        deltas.append((deltas[-1][:, None] @ W)[:, 0] * TANH.slope(x))
-    return gradients.growth_rate(torch.stack(deltas, dim=1).norm(dim=-1))
+    jacobians = gradients.state_jacobians(torch.stack(states, dim=1), W[:, None], TANH)
+    return gradients.growth_rate(gradients.error_history(jacobians, error).norm(dim=-1).flip(-1))
 
 
 def _converse() -> Values:
