@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
 from rnnlib.checkpoint import Survival
-from rnnlib.checks import ArgumentError, at_least, distinct
+from rnnlib.checks import ArgumentError, at_least, distinct, one_of
 from rnnlib.provenance import library_versions, source_digest
 from rnnlib.schema import to_json
 
@@ -22,6 +23,18 @@ STACK_BYTES = 6 * 2**30
 It is a constant, and not what the card at hand offers, so that the stacks, and with them the last
 bits of the results, are the same on every card.
 """
+
+
+class Readings(Protocol):
+    """Settings, a frozen dataclass, that hold readings by name."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def readings(self) -> tuple[Any, ...]: ...
+
+
+Settings = TypeVar("Settings", bound=Readings)
 
 
 class Work(Protocol):
@@ -86,6 +99,17 @@ def code_digest() -> str:
     """Equal where the same code computes: this library's, and the versions of the others."""
     told = [source_digest(), library_versions()]
     return hashlib.sha256(to_json(told, sort_keys=True).encode()).hexdigest()
+
+
+def only(settings: Settings, *names: str) -> Settings:
+    """The same settings with the readings of these names alone.
+
+    Raises:
+        ArgumentError: for a name that no reading has, with the nearest one.
+    """
+    known = {reading.name: reading for reading in settings.readings}
+    chosen = tuple(known[one_of("reading", name, known)] for name in names)
+    return dataclasses.replace(settings, readings=chosen)
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

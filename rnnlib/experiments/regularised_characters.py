@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
-from rnnlib.checks import ArgumentError, at_least, distinct, one_of
+from rnnlib.checks import ArgumentError, at_least, distinct
 from rnnlib.experiments.arms import Arm, Course, compare
 from rnnlib.experiments.carried import Piece, updates_an_epoch
 from rnnlib.experiments.characters import cross_entropy_nats, pieces
-from rnnlib.experiments.jobs import Job, check_seeds
+from rnnlib.experiments.jobs import Job, check_seeds, only
 from rnnlib.tasks import text
 
 TITLE = "The next and the fifth-next character: bits a character, with the regulariser"
@@ -87,11 +87,7 @@ class Settings:
     n_streams: int = 20
     reduced: str = ""
 
-    def only(self, *names: str) -> Settings:
-        """The same settings with these corpora alone."""
-        known = {r.name: r for r in self.readings}
-        chosen = tuple(known[one_of("reading", n, known)] for n in names)
-        return dataclasses.replace(self, readings=chosen)
+    only = only  # as a method
 
 
 SETTINGS = {

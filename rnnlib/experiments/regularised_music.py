@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from rnnlib.checks import at_least, distinct, one_of
+from rnnlib.checks import at_least, distinct
 from rnnlib.experiments.arms import Arm, Course, compare
 from rnnlib.experiments.carried import Piece, updates_an_epoch
-from rnnlib.experiments.jobs import Job, check_seeds
+from rnnlib.experiments.jobs import Job, check_seeds, only
 from rnnlib.experiments.music import bernoulli_nats, pieces
 from rnnlib.tasks import music
 
@@ -57,11 +57,7 @@ class Settings:
     form: str = "squared"
     reduced: str = ""
 
-    def only(self, *names: str) -> Settings:
-        """The same settings with these data sets alone."""
-        known = {r.name: r for r in self.readings}
-        chosen = tuple(known[one_of("reading", n, known)] for n in names)
-        return dataclasses.replace(self, readings=chosen)
+    only = only  # as a method
 
 
 _STOPPED = "instead of training until the validation loss stops falling"

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from rnnlib.checkpoint import Survival
-from rnnlib.checks import ArgumentError, at_least, distinct, one_of, positive
-from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
+from rnnlib.checks import ArgumentError, at_least, distinct, positive
+from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, only, stacks
 from rnnlib.experiments.trials import WEIGHTS, Data, Exam, answers, columns, stream
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
@@ -82,11 +82,7 @@ class Settings:
     test: int = 10_000
     reduced: str = ""
 
-    def only(self, *names: str) -> Settings:
-        """The same settings with these readings alone."""
-        known = {r.name: r for r in self.readings}
-        chosen = tuple(known[one_of("reading", n, known)] for n in names)
-        return dataclasses.replace(self, readings=chosen)
+    only = only  # as a method
 
 
 def _cells(lengths: tuple[int, ...], rates: tuple[float, ...], **options: Any) -> tuple[Cell, ...]:
