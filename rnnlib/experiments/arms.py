@@ -1,4 +1,4 @@
-"""Algorithms side by side on long sequences: clipped, regularised, both or neither (P13, 4.2)."""
+"""Algorithms side by side on long sequences: clipped, regularised, both or neither (P12, P13)."""
 
 from __future__ import annotations
 
@@ -49,6 +49,19 @@ class Arm:
         return {"arm": self.name, **{name: getattr(self, name) for name in told}}
 
 
+Seeding = Callable[[int], tuple[torch.Generator, torch.Generator]]
+
+
+def seeded(seed: int) -> tuple[torch.Generator, torch.Generator]:
+    """What draws the weights of a run, and what shuffles its pieces."""
+    return stream(seed, WEIGHTS), stream(seed, TRAINING)
+
+
+def seeded_2012(seed: int) -> tuple[torch.Generator, torch.Generator]:
+    """The same for the experiments of 2012, whose records were made so."""
+    return torch.Generator().manual_seed(seed), torch.Generator().manual_seed(10_000 + seed)
+
+
 class Data(Protocol):
     """Where the sequences come from; a frozen dataclass, so that other processes can ask."""
 
@@ -63,10 +76,12 @@ class Course:
 
     Attributes:
         sizes: inputs, hidden units, outputs.
-        bias, init_std: the units are logistic, their weights from N(0, init_std^2).
+        bias, init_std, nonlinearity: of the units; weights are from N(0, init_std^2).
         epoch, scored: updates of an epoch, and steps of the validation pieces.
         reduction, halve: see `rnnlib.experiments.carried.fit`.
-        form: of Omega, see `rnnlib.regulariser.Regulariser`.
+        form: of Omega, see `rnnlib.regulariser.Regulariser`; None where no arm has a regulariser
+            and Omega is not measured.
+        seeding: the generators of a seed.
     """
 
     data: Data
@@ -78,9 +93,11 @@ class Course:
     n_epochs: int
     epoch: int
     scored: int
-    reduction: str
-    halve: bool
-    form: str
+    reduction: str = "sum"
+    halve: bool = False
+    form: str | None = None
+    nonlinearity: str = "logistic"
+    seeding: Seeding = seeded
 
     def check(self, arm: Arm) -> None:
         """Accept numbers with which ``arm`` can be trained.
@@ -95,7 +112,20 @@ class Course:
         positive("learning_rate", arm.learning_rate)
         if arm.threshold is not None:
             positive("threshold", arm.threshold)
-        Regulariser(arm.alpha, replicas=1, form=self.form, schedule=arm.schedule)
+        self.regulariser([arm])
+
+    def regulariser(self, arms: Sequence[Arm]) -> Regulariser | None:
+        """The regulariser of a stack of arms with one schedule; None if the course has none."""
+        if self.form is None:
+            return None
+        steps = torch.tensor([self.chunk if arm.summed else 1 for arm in arms])
+        return Regulariser(
+            steps * torch.tensor([arm.alpha for arm in arms], dtype=torch.float64),
+            replicas=len(arms),
+            form=self.form,
+            schedule=arms[0].schedule,
+            epoch=self.epoch,
+        )
 
 
 def compare(
@@ -131,7 +161,12 @@ def compare(
             for run, row in zip(group.runs, rows, strict=True)
         }
         return [
-            columns([measured[course, arm, s] for s in seeds], unit, scale, regularised=True)
+            columns(
+                [measured[course, arm, s] for s in seeds],
+                unit,
+                scale,
+                regularised=course.form is not None,
+            )
             for course, arm in conditions
         ]
 
@@ -157,7 +192,7 @@ class _Group:
 
         flops, trained = held(1, course.chunk)
         # The regulariser's product adds a third to the three of an update; a score takes a third.
-        updates = course.epoch * 4 / 3 + course.scored / course.chunk / 3
+        updates = course.epoch * (4 / 3 if course.form else 1) + course.scored / course.chunk / 3
         return course.n_epochs * updates * flops, max(trained, held(*SCORED)[1])
 
     def __call__(self, *, survival: Survival) -> list[dict[str, Any]]:
@@ -169,18 +204,11 @@ class _Group:
             hidden,
             outputs,
             replicas=len(arms),
-            nonlinearity="logistic",
+            nonlinearity=course.nonlinearity,
             bias=course.bias,
         )
-        model.draw_(course.init_std, [stream(seed, WEIGHTS) for seed in seeds])
-        steps = torch.tensor([course.chunk if arm.summed else 1 for arm in arms])
-        regulariser = Regulariser(
-            steps * torch.tensor([arm.alpha for arm in arms], dtype=torch.float64),
-            replicas=len(arms),
-            form=course.form,
-            schedule=arms[0].schedule,
-            epoch=course.epoch,
-        )
+        weights, orders = zip(*map(course.seeding, seeds), strict=True)
+        model.draw_(course.init_std, weights)
         train, valid, test = course.data()
         outcomes = fit(
             model.to(self.device),
@@ -194,8 +222,8 @@ class _Group:
             threshold=torch.tensor(
                 [math.inf if arm.threshold is None else arm.threshold for arm in arms]
             ),
-            orders=[stream(seed, TRAINING) for seed in seeds],
-            regulariser=regulariser,
+            orders=orders,
+            regulariser=course.regulariser(arms),
             reduction=course.reduction,
             halve=course.halve,
             survival=survival,

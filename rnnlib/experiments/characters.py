@@ -5,25 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnlib.checkpoint import Survival
-from rnnlib.checks import ArgumentError, at_least, distinct, positive
-from rnnlib.experiments.carried import Outcome, Piece, columns, fit
-from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
-from rnnlib.models import Elman
+from rnnlib.checks import ArgumentError, at_least, distinct
+from rnnlib.experiments.arms import Arm, Course, compare, seeded_2012
+from rnnlib.experiments.carried import Piece, updates_an_epoch
+from rnnlib.experiments.jobs import Job, check_seeds
 from rnnlib.tasks import text
 
 TITLE = "Next-character prediction: bits a character"
 
 THRESHOLDS = {"ptb-chars": 45.0, "text8-prefix": 20.0, "pydoc-topics": 45.0}
 """The paper's thresholds; the packaged text takes that of the Penn Treebank."""
-
-ARMS_A_STACK = 6
-"""Arms trained as one stack on a CPU; another number may change the last bit of a result."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +84,7 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
     Raises:
         ArgumentError: for settings outside their range; DataError for a corpus that cannot be had.
     """
-    for rate in settings.learning_rates:
-        positive("learning_rate", rate)
-    positive("init_std", settings.init_std)
-    for name in ("hidden_size", "chunk", "n_epochs", "n_streams"):
+    for name in ("chunk", "n_streams"):
         at_least(name, getattr(settings, name), 1)
     check_seeds(settings.seeds)
     for name in ("datasets", "learning_rates"):
@@ -102,8 +94,6 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
         number = at_least(name, getattr(settings, name), 0)
         if 0 < number < fewest:
             raise ArgumentError(f"{name} must be 0 (all) or at least {fewest}, got {number}")
-    for name in settings.datasets:
-        text.load(name)
     return [_job(settings, name, device) for name in settings.datasets]
 
 
@@ -120,41 +110,57 @@ def pieces(symbols: Tensor, n_parts: int = 1, *, ahead: int = 1) -> list[Piece]:
     return [Piece(part[:-ahead], part[ahead:]) for part in symbols.tensor_split(n_parts)]
 
 
+@dataclass(frozen=True)
+class Text:
+    """A corpus asked for the character ``ahead``; at most so many characters, 0: all."""
+
+    name: str
+    ahead: int
+    n_characters: int
+    n_eval: int
+    n_streams: int
+
+    def __call__(self) -> tuple[list[Piece], list[Piece], list[Piece]]:
+        corpus = text.load(self.name)
+
+        def some(ids: text.Ids, limit: int, parts: int) -> list[Piece]:
+            symbols = torch.as_tensor(ids[: limit or None]).long()
+            return pieces(symbols, parts, ahead=self.ahead)
+
+        return (
+            some(corpus.train, self.n_characters, 1),
+            some(corpus.valid, self.n_eval, self.n_streams),
+            some(corpus.test, self.n_eval, self.n_streams),
+        )
+
+
 def _job(settings: Settings, name: str, device: str) -> Job:
-    thresholds = (None, THRESHOLDS[name])
-    conditions = [(rate, t) for rate in settings.learning_rates for t in thresholds]
-    arms = [_Arm(rate, t, seed) for seed in settings.seeds for rate, t in conditions]
     corpus = text.load(name)
+    thresholds = (None, THRESHOLDS[name])
     n_symbols = len(corpus.alphabet)
-    length = min(len(corpus.train), settings.n_characters or len(corpus.train)) - 1
-    n_updates = settings.n_epochs * -(-length // settings.chunk)
-
-    def cost(group: _Group) -> tuple[float, float]:
-        sizes = (settings.chunk, settings.hidden_size, n_symbols, n_symbols)
-        flops, held = elman_cost(len(group.arms), 1, *sizes, read=settings.chunk)
-        return flops * n_updates, held * settings.n_streams
-
-    _, each = cost(_Group(settings, name, (arms[0],), device))
-    groups = [
-        _Group(settings, name, stack, device)
-        for stack in stacks(arms, ARMS_A_STACK, device, bytes_each=each)
+    n_train, n_valid = (
+        min(len(part), limit or len(part))
+        for part, limit in ((corpus.train, settings.n_characters), (corpus.valid, settings.n_eval))
+    )
+    course = Course(
+        data=Text(name, 1, settings.n_characters, settings.n_eval, settings.n_streams),
+        loss=cross_entropy_nats,
+        sizes=(n_symbols, settings.hidden_size, n_symbols),
+        bias=False,
+        init_std=settings.init_std,
+        chunk=settings.chunk,
+        n_epochs=settings.n_epochs,
+        epoch=updates_an_epoch([n_train - 1], settings.chunk),
+        scored=n_valid,
+        seeding=seeded_2012,
+    )
+    arms = [
+        Arm("rescaled" if t else "plain", rate, t)
+        for rate in settings.learning_rates
+        for t in thresholds
     ]
-
-    def collect(parts: list[list[dict[str, Any]]]) -> list[dict[str, list[Any]]]:
-        measured = {
-            arm: Outcome(**row)
-            for group, rows in zip(groups, parts, strict=True)
-            for arm, row in zip(group.arms, rows, strict=True)
-        }
-        return [
-            columns(
-                [measured[_Arm(rate, threshold, seed)] for seed in settings.seeds],
-                "bits",
-                1 / math.log(2),
-            )
-            for rate, threshold in conditions
-        ]
-
+    pairs = [(course, arm) for arm in arms]
+    units, collect = compare(pairs, settings.seeds, device, unit="bits", scale=1 / math.log(2))
     described = {k: v for k, v in dataclasses.asdict(settings).items() if k != "seeds"}
     return Job(
         experiment="characters",
@@ -162,62 +168,11 @@ def _job(settings: Settings, name: str, device: str) -> Job:
         scale=settings.scale,
         settings=described | {"datasets": [name], "thresholds": list(thresholds)},
         seeds=settings.seeds,
-        units=tuple(Unit(group, n_updates, *cost(group)) for group in groups),
+        units=units,
         conditions=[
-            {"dataset": name, "learning_rate": rate, "threshold": threshold}
-            for rate, threshold in conditions
+            {"dataset": name, "learning_rate": arm.learning_rate, "threshold": arm.threshold}
+            for arm in arms
         ],
         collect=collect,
         reduced=settings.reduced,
     )
-
-
-@dataclass(frozen=True)
-class _Arm:
-    learning_rate: float
-    threshold: float | None
-    seed: int
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Some arms on one corpus, trained as one stack of replicas."""
-
-    settings: Settings
-    name: str
-    arms: tuple[_Arm, ...]
-    device: str
-
-    def __call__(self, *, survival: Survival) -> list[dict[str, Any]]:
-        settings, arms = self.settings, self.arms
-        corpus = text.load(self.name)
-        n_symbols = len(corpus.alphabet)
-        model = Elman(
-            n_symbols,
-            settings.hidden_size,
-            n_symbols,
-            replicas=len(arms),
-            nonlinearity="logistic",
-            bias=False,
-        )
-        model.draw_(settings.init_std, [torch.Generator().manual_seed(a.seed) for a in arms])
-
-        def symbols(part: str, limit: int) -> Tensor:
-            return torch.as_tensor(getattr(corpus, part)[: limit or None]).long()
-
-        outcomes = fit(
-            model.to(self.device),
-            cross_entropy_nats,
-            train_pieces=pieces(symbols("train", settings.n_characters)),
-            valid_pieces=pieces(symbols("valid", settings.n_eval), settings.n_streams),
-            test_pieces=pieces(symbols("test", settings.n_eval), settings.n_streams),
-            chunk=settings.chunk,
-            n_epochs=settings.n_epochs,
-            learning_rate=torch.tensor([a.learning_rate for a in arms], dtype=torch.float64),
-            threshold=torch.tensor(
-                [math.inf if a.threshold is None else a.threshold for a in arms]
-            ),
-            orders=[torch.Generator().manual_seed(10_000 + a.seed) for a in arms],
-            survival=survival,
-        )
-        return [dataclasses.asdict(outcome) for outcome in outcomes]

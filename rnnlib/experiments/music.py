@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnlib.checkpoint import Survival
-from rnnlib.checks import at_least, distinct, positive
-from rnnlib.experiments.carried import SCORED, Outcome, Piece, columns, fit
-from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
-from rnnlib.models import Elman
+from rnnlib.checks import at_least, distinct
+from rnnlib.experiments.arms import Arm, Course, compare, seeded_2012
+from rnnlib.experiments.carried import Piece, updates_an_epoch
+from rnnlib.experiments.jobs import Job, check_seeds
 from rnnlib.tasks import music
 
 TITLE = "Polyphonic music: negative log-likelihood a time step"
 
 PAPER_SETS = ("nottingham", "piano-midi", "musedata")
-
-SEEDS_A_STACK = 3
-"""Seeds trained as one stack on a CPU; another number may change the last bit of a result."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +73,11 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
     Raises:
         ArgumentError: for settings outside their range; DataError for a set that cannot be had.
     """
-    for name in ("learning_rate", "init_std"):
-        positive(name, getattr(settings, name))
-    for name in ("hidden_size", "chunk", "n_epochs"):
-        at_least(name, getattr(settings, name), 1)
+    at_least("chunk", settings.chunk, 1)
     at_least("n_songs", settings.n_songs, 0)
     check_seeds(settings.seeds)
     for name in ("datasets", "thresholds"):
         distinct(name, getattr(settings, name))
-    for threshold in settings.thresholds:
-        if threshold is not None:
-            positive("threshold", threshold)
-    for name in settings.datasets:
-        music.load(name)
     return [_job(settings, name, device) for name in settings.datasets]
 
 
@@ -112,34 +99,39 @@ def pieces(songs: list[Any], n_songs: int = 0) -> list[Piece]:
     return result
 
 
-def _job(settings: Settings, name: str, device: str) -> Job:
-    rolls = music.load(name)
-    lengths = [len(piece.inputs) for piece in pieces(rolls.train, settings.n_songs)]
-    n_updates = settings.n_epochs * sum(-(-length // settings.chunk) for length in lengths)
+@dataclass(frozen=True)
+class Songs:
+    """The first ``n_songs`` of each fold of a data set; 0: all."""
 
-    def cost(group: _Group) -> tuple[float, float]:
-        flops, held = elman_cost(
-            len(group.arms), 1, settings.chunk, settings.hidden_size, 88, 88, read=settings.chunk
+    name: str
+    n_songs: int
+
+    def __call__(self) -> tuple[list[Piece], list[Piece], list[Piece]]:
+        rolls = music.load(self.name)
+        train, valid, test = (
+            pieces(songs, self.n_songs) for songs in (rolls.train, rolls.valid, rolls.test)
         )
-        return flops * n_updates, held * SCORED[0]
+        return train, valid, test
 
-    _, each = cost(_Group(settings, name, settings.seeds[:1], device))
-    groups = [
-        _Group(settings, name, seeds, device)
-        for seeds in stacks(settings.seeds, SEEDS_A_STACK, device, bytes_each=each)
-    ]
 
-    def collect(parts: list[list[dict[str, Any]]]) -> list[dict[str, list[Any]]]:
-        measured = {
-            arm: Outcome(**row)
-            for group, rows in zip(groups, parts, strict=True)
-            for arm, row in zip(group.arms, rows, strict=True)
-        }
-        return [
-            columns([measured[threshold, seed] for seed in settings.seeds], "nll")
-            for threshold in settings.thresholds
-        ]
-
+def _job(settings: Settings, name: str, device: str) -> Job:
+    rolls, some = music.load(name), settings.n_songs or None
+    course = Course(
+        data=Songs(name, settings.n_songs),
+        loss=bernoulli_nats,
+        sizes=(88, settings.hidden_size, 88),
+        bias=True,
+        init_std=settings.init_std,
+        chunk=settings.chunk,
+        n_epochs=settings.n_epochs,
+        epoch=updates_an_epoch([len(song) for song in rolls.train[:some]], settings.chunk),
+        scored=sum(len(song) for song in rolls.valid[:some]),
+        nonlinearity="tanh",
+        seeding=seeded_2012,
+    )
+    rate = settings.learning_rate
+    arms = [Arm("rescaled" if t else "plain", rate, t) for t in settings.thresholds]
+    units, collect = compare([(course, arm) for arm in arms], settings.seeds, device, unit="nll")
     return Job(
         experiment="music",
         variant=name,
@@ -147,42 +139,8 @@ def _job(settings: Settings, name: str, device: str) -> Job:
         settings={k: v for k, v in dataclasses.asdict(settings).items() if k != "seeds"}
         | {"datasets": [name]},
         seeds=settings.seeds,
-        units=tuple(Unit(group, n_updates, *cost(group)) for group in groups),
+        units=units,
         conditions=[{"dataset": name, "threshold": t} for t in settings.thresholds],
         collect=collect,
         reduced=settings.reduced,
     )
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Both arms of some seeds, trained as one stack of replicas."""
-
-    settings: Settings
-    name: str
-    seeds: tuple[int, ...]
-    device: str
-
-    @property
-    def arms(self) -> list[tuple[float | None, int]]:
-        return [(threshold, seed) for threshold in self.settings.thresholds for seed in self.seeds]
-
-    def __call__(self, *, survival: Survival) -> list[dict[str, Any]]:
-        settings, arms = self.settings, self.arms
-        rolls = music.load(self.name)
-        model = Elman(88, settings.hidden_size, 88, replicas=len(arms))
-        model.draw_(settings.init_std, [torch.Generator().manual_seed(seed) for _, seed in arms])
-        outcomes = fit(
-            model.to(self.device),
-            bernoulli_nats,
-            train_pieces=pieces(rolls.train, settings.n_songs),
-            valid_pieces=pieces(rolls.valid, settings.n_songs),
-            test_pieces=pieces(rolls.test, settings.n_songs),
-            chunk=settings.chunk,
-            n_epochs=settings.n_epochs,
-            learning_rate=settings.learning_rate,
-            threshold=torch.tensor([math.inf if t is None else t for t, _ in arms]),
-            orders=[torch.Generator().manual_seed(10_000 + seed) for _, seed in arms],
-            survival=survival,
-        )
-        return [dataclasses.asdict(outcome) for outcome in outcomes]

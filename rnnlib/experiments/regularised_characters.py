@@ -6,12 +6,10 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-import torch
-
 from rnnlib.checks import ArgumentError, at_least, distinct
 from rnnlib.experiments.arms import Arm, Course, compare
-from rnnlib.experiments.carried import Piece, updates_an_epoch
-from rnnlib.experiments.characters import cross_entropy_nats, pieces
+from rnnlib.experiments.carried import updates_an_epoch
+from rnnlib.experiments.characters import Text, cross_entropy_nats
 from rnnlib.experiments.jobs import Job, check_seeds, only
 from rnnlib.tasks import text
 
@@ -150,30 +148,6 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
     return [_job(settings, reading, device) for reading in settings.readings]
 
 
-@dataclass(frozen=True)
-class _Text:
-    """A corpus asked for the character ``ahead``; at most so many characters, 0: all."""
-
-    name: str
-    ahead: int
-    n_characters: int
-    n_eval: int
-    n_streams: int
-
-    def __call__(self) -> tuple[list[Piece], list[Piece], list[Piece]]:
-        corpus = text.load(self.name)
-
-        def some(ids: text.Ids, limit: int, parts: int) -> list[Piece]:
-            symbols = torch.as_tensor(ids[: limit or None]).long()
-            return pieces(symbols, parts, ahead=self.ahead)
-
-        return (
-            some(corpus.train, self.n_characters, 1),
-            some(corpus.valid, self.n_eval, self.n_streams),
-            some(corpus.test, self.n_eval, self.n_streams),
-        )
-
-
 def _job(settings: Settings, reading: Reading, device: str) -> Job:
     corpus = text.load(reading.name)
     n_symbols = len(corpus.alphabet)
@@ -186,7 +160,7 @@ def _job(settings: Settings, reading: Reading, device: str) -> Job:
     conditions = []
     for task in settings.tasks:
         course = Course(
-            data=_Text(
+            data=Text(
                 reading.name,
                 task.ahead,
                 reading.n_characters,

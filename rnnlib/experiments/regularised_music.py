@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from rnnlib.checks import at_least, distinct
 from rnnlib.experiments.arms import Arm, Course, compare
-from rnnlib.experiments.carried import Piece, updates_an_epoch
+from rnnlib.experiments.carried import updates_an_epoch
 from rnnlib.experiments.jobs import Job, check_seeds, only
-from rnnlib.experiments.music import bernoulli_nats, pieces
+from rnnlib.experiments.music import Songs, bernoulli_nats
 from rnnlib.tasks import music
 
 TITLE = "Polyphonic music: negative log-likelihood a time step, with the regulariser"
@@ -119,25 +119,10 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
     return [_job(settings, reading, device) for reading in settings.readings]
 
 
-@dataclass(frozen=True)
-class _Songs:
-    """The first ``n_songs`` of each fold of a data set; 0: all."""
-
-    name: str
-    n_songs: int
-
-    def __call__(self) -> tuple[list[Piece], list[Piece], list[Piece]]:
-        rolls = music.load(self.name)
-        train, valid, test = (
-            pieces(songs, self.n_songs) for songs in (rolls.train, rolls.valid, rolls.test)
-        )
-        return train, valid, test
-
-
 def _job(settings: Settings, reading: Reading, device: str) -> Job:
     rolls, some = music.load(reading.name), reading.n_songs or None
     course = Course(
-        data=_Songs(reading.name, reading.n_songs),
+        data=Songs(reading.name, reading.n_songs),
         loss=bernoulli_nats,
         sizes=(88, reading.hidden_size, 88),
         bias=True,

@@ -24,7 +24,7 @@ import rnnlib
 from rnnlib import checkpoint, cli, experiments
 from rnnlib.checkpoint import Deadline, Stopped, Survival
 from rnnlib.checks import ArgumentError
-from rnnlib.experiments import characters, jobs, runner, temporal_order
+from rnnlib.experiments import arms, characters, jobs, runner, temporal_order
 from rnnlib.experiments.jobs import Unit
 from rnnlib.experiments.runner import Means, WorkersLost
 from rnnlib.provenance import hardware_name
@@ -328,7 +328,7 @@ def test_the_command_keeps_to_its_budget(tmp_path):
 
 
 def test_nothing_is_begun_when_time_is_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(characters._Group, "__call__", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr(arms._Group, "__call__", lambda *_, **__: pytest.fail("it began"))
     with pytest.raises(Stopped):
         runner.run(job(), tmp_path, ALONE, Deadline(0))
 
@@ -658,9 +658,9 @@ def test_other_settings_begin_anew_and_the_first_run_still_goes_on(tmp_path, unb
 
 def test_a_job_that_is_done_is_not_run_again_until_it_is_forgotten(tmp_path, monkeypatch):
     """A sweep that is stopped at its second job does not begin with its first again."""
-    it, calls, really = job(), [], characters._Group.__call__
+    it, calls, really = job(), [], arms._Group.__call__
     monkeypatch.setattr(
-        characters._Group,
+        arms._Group,
         "__call__",
         lambda self, **options: (calls.append(1), really(self, **options))[1],
     )
