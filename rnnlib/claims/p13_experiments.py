@@ -166,7 +166,7 @@ _TASKS = ("any_length", "addition", "multiplication", "order_3bit", "permutation
 
 def _asked(result: Result) -> bool:
     """Whether it was trained as the paper's: on a range of lengths, memorisation on one."""
-    return bool(result.condition["shortest"]) or "memorisation" in result.condition["task"]
+    return bool(result.condition["shortest"]) or "memorisation" in str(result.condition["task"])
 
 
 def _longer(records: Sequence[Record]) -> Values:

@@ -30,7 +30,7 @@ from rnnlib import init
 from rnnlib.checkpoint import Survival
 from rnnlib.checks import ArgumentError, at_least, distinct, one_of, positive
 from rnnlib.experiments.inside import inside
-from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, stacks
+from rnnlib.experiments.jobs import Job, Unit, check_seeds, elman_cost, only, stacks
 from rnnlib.experiments.trials import INSIDE, LONGER, WEIGHTS, Data, Exam, answers, columns, stream
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
@@ -136,11 +136,7 @@ class Settings:
     longer: int = 2000
     reduced: str = ""
 
-    def only(self, *names: str) -> Settings:
-        """The same settings with these readings alone."""
-        known = {r.name: r for r in self.readings}
-        chosen = tuple(known[one_of("reading", n, known)] for n in names)
-        return dataclasses.replace(self, readings=chosen)
+    only = only  # as a method
 
     def at(self, *lengths: int) -> Settings:
         """The same settings at these lengths alone, without readings that have none of them."""
