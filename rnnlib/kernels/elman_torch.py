@@ -110,9 +110,10 @@ def backward(
         recurrent, steps = p.W_rec[group], h.unbind(0)
         lengths = None if p.lengths is None else p.lengths[group]
         error = grad[group] if p.last else torch.zeros_like(h[0])
-        largest = torch.zeros(h.shape[1:3], dtype=torch.float64, device=h.device)
+        largest = torch.zeros(*h.shape[1:3], 1, dtype=torch.float64, device=h.device)
         for block in reversed(_blocks(p)):
-            deltas = []  # errors at the argument of f
+            # Errors at the argument of f, at the state after the step and at the one before it.
+            deltas, totals, backs = [], [], []
             for t in range(block.stop - 1, block.start - 1, -1):
                 running = None if lengths is None else (t < lengths)[:, None, None]
                 if not p.last:
@@ -128,13 +129,18 @@ def backward(
                     back = _times_slope(back, steps[t], p.nonlinearity)
                 if running is not None:
                     back = torch.where(running, back, error)
-                if watch and seen:
-                    alive = None if running is None else running[..., 0]
-                    _see(p, watch, seen, group, t, error, delta, back, steps[t], largest, alive)
                 deltas.append(delta)
+                if watch:
+                    totals.append(error)
+                    backs.append(back)
                 error = back
-            delta = torch.stack(deltas[::-1], dim=2).flatten(1, 2)
-            d_rec[group].baddbmm_(delta.mT, _rows(h[block].permute(1, 2, 0, 3)))
+            before = h[block].permute(1, 2, 0, 3)
+            delta = torch.stack(deltas[::-1], dim=2)
+            if watch and seen:
+                total, back = (torch.stack(each[::-1], dim=2) for each in (totals, backs))
+                _see(p, watch, seen, group, block, total, delta, back, before, largest)
+            delta = _rows(delta)
+            d_rec[group].baddbmm_(delta.mT, _rows(before))
             d_in[group].baddbmm_(delta.mT, _rows(inputs[group, :, block]))
             d_b[group] += delta.sum(1)
             if d_inputs is not None:
@@ -156,31 +162,37 @@ def _see(
     watch: Watch,
     seen: Seen,
     group: slice,
-    t: int,
+    block: slice,
     error: Tensor,
     delta: Tensor,
     back: Tensor,
     h: Tensor,
     largest: Tensor,
-    running: Tensor | None,
 ) -> None:
-    """Note the norms of the step from state t+1 to state t, and add its Omega_k to the sums."""
+    """Note the norms of a block of steps, ``(r, B, steps, H)``, and add its Omega_k to the sums.
+
+    ``largest``, ``(r, B, 1)``, is that of the blocks after this one, and is brought up to date.
+    """
     m2, n2 = error.double().square().sum(-1), back.double().square().sum(-1)
-    if running is not None:
-        m2, n2 = m2.masked_fill(~running, 0.0), n2.masked_fill(~running, 0.0)
-    seen.norms[group, :, t + 1], seen.carried[group, :, t] = m2.sqrt(), n2.sqrt()
+    if p.lengths is not None:
+        steps = torch.arange(block.start, block.stop, device=m2.device)
+        ended = (steps >= p.lengths[group, None])[:, None]
+        m2, n2 = m2.masked_fill(ended, 0.0), n2.masked_fill(ended, 0.0)
+    seen.norms[group, :, block.start + 1 : block.stop + 1] = m2.sqrt()
+    seen.carried[group, :, block] = n2.sqrt()
     if watch.regulariser is None:
         return
-    largest.copy_(torch.where(m2 > largest, m2, largest))
-    omega_k, factor, alive = watch.weigh(m2, n2, largest, p.W_rec.dtype)
-    if running is not None:
-        alive = alive & running
-    seen.omega[group] += torch.where(alive, omega_k, 0.0).sum(1)
-    seen.active[group] += alive.sum(1)
+    so_far = torch.cat((m2, largest), -1).flip(-1).cummax(-1).values.flip(-1)
+    largest.copy_(so_far[..., :1])
+    omega_k, factor, alive = watch.weigh(m2, n2, so_far[..., :-1], p.W_rec.dtype)
+    if p.lengths is not None:
+        alive = alive & ~ended
+    seen.omega[group] += torch.where(alive, omega_k, 0.0).sum((1, 2))
+    seen.active[group] += alive.sum((1, 2))
     weighted = factor.masked_fill(~alive, 0.0)[..., None].to(back.dtype) * back
     if p.parametrisation == "preactivation":
         weighted = weighted * slope(h, p.nonlinearity)
-    seen.omega_gradient[group].baddbmm_(delta.mT, weighted)
+    seen.omega_gradient[group].baddbmm_(_rows(delta).mT, _rows(weighted))
 
 
 def _groups(p: Problem, steps: int) -> list[slice]:
