@@ -57,7 +57,8 @@ class Errors:
             the authors' program; it is absolute, so it depends on the scale of the loss.
         relative: compare with ``vanished`` times the largest ``m^2`` that the sequence has had so
             far on its way back, which does not depend on the scale of the loss.
-            An error below the smallest normal number of its dtype has vanished in either case.
+            In either case an error below the smallest normal number of its dtype has vanished,
+            and one whose square is below that of float64.
 
     Attributes (None until filled; all on the device of the networks):
         norms: ``(R, B, T+1)`` float64, ``|delta_k|`` for k = 0..T; 0 after a replica's length.
@@ -126,7 +127,8 @@ class Watch(NamedTuple):
             dtype: that of the errors.
         """
         bound = self.vanished * largest if self.relative else torch.full_like(m2, self.vanished)
-        alive = ~((m2 < bound) | (m2 < torch.finfo(dtype).tiny ** 2))
+        least = max(torch.finfo(dtype).tiny ** 2, torch.finfo(torch.float64).tiny)
+        alive = ~((m2 < bound) | (m2 < least))
         ratio = torch.where(alive, n2 / m2, 1.0)
         if self.regulariser == "unsquared":
             ratio = ratio.sqrt()

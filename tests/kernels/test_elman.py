@@ -541,8 +541,9 @@ def test_vanished_errors_do_not_count(backend):
     torch.testing.assert_close(scaled.omega, plainly.omega)
     torch.testing.assert_close(scaled.omega_gradient, plainly.omega_gradient)
     assert torch.equal(active(1.0, vanished=0.0).active, torch.full((2,), 60.0).double())
-    nothing = active(0.0)
-    assert not any(t.any() for t in (nothing.active, nothing.omega, nothing.omega_gradient))
+    for options in ({}, {"relative": True}, {"vanished": 0.0}):
+        nothing = active(0.0, **options)
+        assert not any(t.any() for t in (nothing.active, nothing.omega, nothing.omega_gradient))
 
 
 @pytest.mark.parametrize("backend", FAST)

@@ -306,7 +306,7 @@ def _backward(
     B, T, H, I, P, PI = sizes
     dtype = W_rec.dtype
     dense = inputs.shape[3] > 0
-    tiny = np.float64(np.finfo(dtype).tiny) ** 2
+    least = max(np.float64(np.finfo(dtype).tiny) ** 2, np.finfo(np.float64).tiny)
     W, U = zeros(H, P, W_rec), zeros(H, PI, W_rec)
     e, v, delta = zeros(B, P, W_rec), zeros(B, P, W_rec), zeros(B, P, W_rec)
     h, weighted, again = zeros(B, P, W_rec), zeros(B, P, W_rec), zeros(B, P, W_rec)
@@ -373,7 +373,7 @@ def _backward(
                         largest[s] = m2
                     bound = vanished * largest[s] if relative else vanished
                     weight = 0.0
-                    if not (m2 < bound or m2 < tiny):
+                    if not (m2 < bound or m2 < least):
                         n_active += 1
                         ratio = n2 / m2
                         if regulariser == 1:
