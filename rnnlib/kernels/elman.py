@@ -113,16 +113,17 @@ class Watch(NamedTuple):
             omega_gradient=torch.zeros_like(p.W_rec),
         )
 
-    def weigh(
-        self, m2: Tensor, n2: Tensor, largest: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        r"""Omega_k, its derivative's factor and whether the error is alive, for each sequence.
+    def weigh(self, m2: Tensor, n2: Tensor, largest: Tensor, dtype: torch.dtype) -> Weighed:
+        r"""Omega_k and what its derivative takes, for each sequence.
 
-        The factor ``c`` makes ``dOmega_k/dW = c delta^T r`` (see `Errors`): ``4(q - 1)/m^2`` with
-        ``q = n^2/m^2``, or ``2(n/m - 1)/(n m)``.
+        The derivative is ``dOmega_k/dW = c delta^T r`` (see `Errors`), where ``c`` is
+        ``4(q - 1)/m^2`` with ``q = n^2/m^2``, or ``2(n/m - 1)/(n m)``. The product is a ratio that
+        does not depend on the scale of the loss, but ``c`` overflows float32 where m is below
+        1e-19. So ``delta`` and ``r`` are first lifted to a norm of about one, by powers of two,
+        which round nothing.
 
         Args:
-            m2, n2: squared norms, float64.
+            m2, n2: squared norms, float64; 0 where a sequence takes no step.
             largest: the largest ``m2`` so far.
             dtype: that of the errors.
         """
@@ -130,12 +131,36 @@ class Watch(NamedTuple):
         least = max(torch.finfo(dtype).tiny ** 2, torch.finfo(torch.float64).tiny)
         alive = ~((m2 < bound) | (m2 < least))
         ratio = torch.where(alive, n2 / m2, 1.0)
+        lift_m, lift_n = _lift(m2.sqrt(), dtype), _lift(n2.sqrt(), dtype)
         if self.regulariser == "unsquared":
             ratio = ratio.sqrt()
-            factor = torch.where(n2 > 0, 2 * (ratio - 1) / (n2 * m2).sqrt(), 0.0)
+            product = (m2 * lift_m * lift_m) * (n2 * lift_n * lift_n)
+            factor = 2 * (ratio - 1) / product.sqrt()
         else:
-            factor = 4 * (ratio - 1) / m2
-        return (ratio - 1) ** 2, torch.where(alive, factor, 0.0), alive
+            factor = 4 * (ratio - 1) / (m2 * lift_m * lift_n)
+        factor = torch.where(alive & (n2 > 0), factor, 0.0)
+        return Weighed((ratio - 1) ** 2, alive, *(x.to(dtype) for x in (factor, lift_m, lift_n)))
+
+
+class Weighed(NamedTuple):
+    """Omega_k, and its derivative as ``factor (lift_m delta)^T (lift_n r)``; by `Watch.weigh`.
+
+    All of the shape of ``m2``; ``omega`` is float64, the last three have the dtype of the errors.
+    Where an error has vanished, ``omega`` and ``factor`` are 0.
+    """
+
+    omega: Tensor
+    alive: Tensor
+    factor: Tensor
+    lift_m: Tensor
+    lift_n: Tensor
+
+
+def _lift(norm: Tensor, dtype: torch.dtype) -> Tensor:
+    """The power of two that brings ``norm`` to 1/2..1, as far as ``dtype`` has it; 1 for zero."""
+    tiny = torch.finfo(dtype).tiny
+    power = norm.frexp().mantissa / norm  # exact
+    return torch.where(norm > 0, power, 1.0).clamp(tiny, 1 / tiny)
 
 
 class Seen(NamedTuple):
@@ -414,12 +439,12 @@ def _seen_by_definition(
         seen.norms[:, :, k + 1], seen.carried[:, :, k] = m2.sqrt(), n2.sqrt()
         if watch.regulariser:
             largest = torch.where(m2 > largest, m2, largest)
-            omega_k, factor, alive = watch.weigh(m2, n2, largest, p.W_rec.dtype)
-            alive = alive & running
-            total += torch.where(alive, omega_k, 0.0).sum(1)
-            seen.active.add_(alive.sum(1))
-            weighted = factor.masked_fill(~alive, 0.0)[..., None].to(r.dtype) * r * back
-            seen.omega_gradient.add_(at_argument.mT @ weighted)
+            weighed = watch.weigh(m2, n2, largest, p.W_rec.dtype)
+            total += weighed.omega.sum(1)
+            seen.active.add_(weighed.alive.sum(1))
+            factor, lift_m, lift_n = (each[..., None] for each in weighed[2:])
+            weighted = factor * (lift_n * r) * back
+            seen.omega_gradient.add_((lift_m * at_argument).mT @ weighted)
     first = deltas[0].double().square().sum(-1).sqrt()
     # Where no step was taken, the first state is the last one and nothing came back to it.
     seen.norms[:, :, 0] = torch.where((lengths > 0)[:, None] | p.last, first, 0.0)

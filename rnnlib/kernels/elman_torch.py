@@ -184,15 +184,14 @@ def _see(
         return
     so_far = torch.cat((m2, largest), -1).flip(-1).cummax(-1).values.flip(-1)
     largest.copy_(so_far[..., :1])
-    omega_k, factor, alive = watch.weigh(m2, n2, so_far[..., :-1], p.W_rec.dtype)
-    if p.lengths is not None:
-        alive = alive & ~ended
-    seen.omega[group] += torch.where(alive, omega_k, 0.0).sum((1, 2))
-    seen.active[group] += alive.sum((1, 2))
-    weighted = factor.masked_fill(~alive, 0.0)[..., None].to(back.dtype) * back
+    weighed = watch.weigh(m2, n2, so_far[..., :-1], p.W_rec.dtype)
+    seen.omega[group] += weighed.omega.sum((1, 2))
+    seen.active[group] += weighed.alive.sum((1, 2))
+    factor, lift_m, lift_n = (each[..., None] for each in weighed[2:])
+    weighted = factor * (lift_n * back)
     if p.parametrisation == "preactivation":
         weighted = weighted * slope(h, p.nonlinearity)
-    seen.omega_gradient[group].baddbmm_(_rows(delta).mT, _rows(weighted))
+    seen.omega_gradient[group].baddbmm_(_rows(lift_m * delta).mT, _rows(weighted))
 
 
 def _groups(p: Problem, steps: int) -> list[slice]:

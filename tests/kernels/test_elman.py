@@ -40,12 +40,12 @@ def gradients(run, args, weight=None, **options):
     return [states.detach(), *torch.autograd.grad(loss, leaves)]
 
 
-def watched(run, args, errors, **options):
+def watched(run, args, errors, *, scale=1.0, **options):
     """Fill ``errors`` by a backward pass with a loss at every state asked for."""
     leaves = [p.detach().clone().requires_grad_() for p in args]
     states = run(*leaves, errors=errors, **options)
     weight = torch.linspace(0.5, 1.5, states.numel(), dtype=states.dtype).reshape(states.shape)
-    (states * weight).sum().backward()
+    (states * weight * scale).sum().backward()
     return errors
 
 
@@ -544,6 +544,43 @@ def test_vanished_errors_do_not_count(backend):
     for options in ({}, {"relative": True}, {"vanished": 0.0}):
         nothing = active(0.0, **options)
         assert not any(t.any() for t in (nothing.active, nothing.omega, nothing.omega_gradient))
+
+
+@pytest.mark.parametrize("backend", ["definition", *FAST])
+@pytest.mark.parametrize("parametrisation", PARAMETRISATIONS)
+@pytest.mark.parametrize("regulariser", ["squared", "unsquared"])
+def test_omega_in_float32_does_not_depend_on_the_scale_of_the_loss(
+    regulariser, parametrisation, backend
+):
+    """Against float64 at scale 1. The factor of the derivative alone is up to 1e70 here."""
+    args = [p.float() for p in plain(2, 3, 12, 5, gain=1.0)]
+    options = {"parametrisation": parametrisation, "last": True}
+    exact = Errors(regulariser, relative=True)
+    watched(elman_definition, [p.double() for p in args], exact, **options)
+    assert 1e-5 < exact.norms.min() < 0.1 * exact.norms.max() < 1
+    for exponent in range(-30, 31, 5):
+        seen = Errors(regulariser, relative=True)
+        watched(elman_ensemble, args, seen, scale=10.0**exponent, backend=backend, **options)
+        assert torch.equal(seen.active, exact.active)
+        torch.testing.assert_close(seen.omega, exact.omega, rtol=1e-5, atol=0)
+        assert worst(seen.omega_gradient, exact.omega_gradient) < 1e-5, exponent
+
+
+@pytest.mark.parametrize("backend", ["definition", *FAST])
+@pytest.mark.parametrize(
+    ("regulariser", "gain", "scale", "rounding"),
+    [("squared", 20.0, 1e-36, 1e-5), ("unsquared", 1e-40, 1.0, 1e-2)],
+)
+def test_omega_of_errors_that_one_step_lifts_or_sinks(regulariser, gain, scale, rounding, backend):
+    """Right up to where float32 ends: n/m is 20 from 1e-36 on, or 1e-40, a denormal number."""
+    args = [p.float() for p in plain(2, 3, 1, 5, gain=gain)]
+    options = {"nonlinearity": "linear", "last": True, "scale": scale}
+    exact, seen = (Errors(regulariser, relative=True) for _ in range(2))
+    watched(elman_definition, [p.double() for p in args], exact, **options)
+    watched(elman_ensemble, args, seen, backend=backend, **options)
+    assert exact.omega_gradient.abs().max() > 0.1
+    torch.testing.assert_close(seen.omega, exact.omega, rtol=1e-5, atol=0)
+    assert worst(seen.omega_gradient, exact.omega_gradient) < rounding
 
 
 @pytest.mark.parametrize("backend", FAST)

@@ -113,6 +113,21 @@ def test_small_numbers_keep_their_digits():
 
 
 @pytest.mark.parametrize("parametrisation", ["activation", "preactivation"])
+@pytest.mark.parametrize("regulariser", ["squared", "unsquared"])
+def test_omega_does_not_depend_on_the_scale_of_the_loss(regulariser, parametrisation):
+    args = [x.float() for x in problem(gain=1.0)]
+    watch = {"regulariser": regulariser, "relative": True}
+    options = {"watch": watch, "parametrisation": parametrisation, "last": True}
+    exact = outcome(args, "definition", dtype=torch.float64, **options)
+    for exponent in range(-30, 31, 5):
+        found = outcome(args, "triton", scale=10.0**exponent, **options)
+        assert torch.equal(found["active"], exact["active"])
+        for name in ("omega", "omega_gradient"):
+            scale = exact[name].abs().max()
+            assert (found[name] - exact[name]).abs().max() < 1e-5 * scale, (name, exponent)
+
+
+@pytest.mark.parametrize("parametrisation", ["activation", "preactivation"])
 def test_explosion_overflows_where_the_loop_overflows(parametrisation):
     """Where nothing cancels: only there no order of a sum can change what overflows."""
     options = {"nonlinearity": "linear", "parametrisation": parametrisation}
@@ -243,7 +258,7 @@ from triton.compiler import ASTSource
 from rnnlib.kernels.gpu import elman
 
 INTEGERS = "g_r g_b g_t u_r u_b u_t B T H I tiles".split()
-DOUBLE = "norms carried omega alive factor sums".split()
+DOUBLE = "norms carried omega alive sums".split()
 
 def compiled(kernel, architecture, absent=(), **constants):
     constants = {"ROWS": elman.ROWS, "g_h": 1, "u_i": 1} | dict.fromkeys(absent) | constants

@@ -205,6 +205,14 @@ def _squared_norm(e: Any, n: int) -> float:
 
 
 @njit(**_OPTIONS)
+def _lift(norm: float, widest: int) -> float:
+    """The power of two, its exponent at most ``widest``, that brings ``norm`` to 1/2..1."""
+    exponent: Any = 1022 - (np.float64(norm).view(np.int64) >> 52)
+    within = min(max(exponent, -widest), widest)
+    return np.int64((1023 + within) << 52).view(np.float64)
+
+
+@njit(**_OPTIONS)
 def _forward(
     first: int,
     stop: int,
@@ -307,6 +315,7 @@ def _backward(
     dtype = W_rec.dtype
     dense = inputs.shape[3] > 0
     least = max(np.float64(np.finfo(dtype).tiny) ** 2, np.finfo(np.float64).tiny)
+    widest = -np.finfo(dtype).minexp
     W, U = zeros(H, P, W_rec), zeros(H, PI, W_rec)
     e, v, delta = zeros(B, P, W_rec), zeros(B, P, W_rec), zeros(B, P, W_rec)
     h, weighted, again = zeros(B, P, W_rec), zeros(B, P, W_rec), zeros(B, P, W_rec)
@@ -366,25 +375,30 @@ def _backward(
             if watched:
                 for s in range(B):
                     m2, n2 = _squared_norm(e[s], H), _squared_norm(v[s], H)
-                    norms[r, s, t], carried[r, s, t - 1] = np.sqrt(m2), np.sqrt(n2)
+                    m, n = np.sqrt(m2), np.sqrt(n2)
+                    norms[r, s, t], carried[r, s, t - 1] = m, n
                     if regulariser == 0:
                         continue
                     if m2 > largest[s]:
                         largest[s] = m2
                     bound = vanished * largest[s] if relative else vanished
-                    weight = 0.0
+                    factor, lift_m, lift_n = 0.0, _lift(m, widest), _lift(n, widest)
                     if not (m2 < bound or m2 < least):
                         n_active += 1
                         ratio = n2 / m2
                         if regulariser == 1:
-                            weight = 4 * (ratio - 1) / m2
+                            factor = 4 * (ratio - 1) / (m2 * lift_m * lift_n)
                         else:
                             ratio = np.sqrt(ratio)
-                            weight = 2 * (ratio - 1) / np.sqrt(n2 * m2) if n2 > 0 else 0.0
+                            mn = (m2 * lift_m * lift_m) * (n2 * lift_n * lift_n)
+                            factor = 2 * (ratio - 1) / np.sqrt(mn)
+                        if n2 == 0:
+                            factor = 0.0
                         omega_sum += (ratio - 1) ** 2
-                    row, back, w = weighted[s], v[s], dtype.type(weight)
-                    for i in range(P):
-                        row[i] = w * back[i]
+                    c, a, b = dtype.type(factor), dtype.type(lift_m), dtype.type(lift_n)
+                    for i in range(P):  # delta has served all else
+                        weighted[s, i] = c * (b * v[s, i])
+                        delta[s, i] *= a
                 if regulariser:
                     if pre:
                         _times_slope(weighted, h, nonlinearity, again)

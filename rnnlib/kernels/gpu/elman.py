@@ -112,11 +112,12 @@ def _weighed(
     R, _, _, H = p.sizes
     m2, n2 = seen.norms[..., 1:], seen.carried
     largest = m2.flip(-1).cummax(-1).values.flip(-1)
-    omega_k, factor, alive = watch.weigh(m2, n2, largest, p.W_rec.dtype)
-    weighed = (each.double().contiguous() for each in (omega_k, alive, factor))
+    weighed = watch.weigh(m2, n2, largest, p.W_rec.dtype)
+    weighed = weighed._replace(alive=weighed.alive.double())
     sums = seen.omega.new_empty(R, described["tiles"], 2)
     gradient = p.W_rec.new_empty(R, described["tiles"], H, H)
-    _omega[_grid(p)](*way_back, *weighed, sums, gradient, **described)
+    each = (tensor.contiguous() for tensor in weighed)
+    _omega[_grid(p)](*way_back, *each, sums, gradient, **described)
     omega, active = _total(sums).unbind(-1)
     divisor = active.clamp_min(1)
     return seen._replace(
@@ -477,6 +478,8 @@ def _omega(
     omega: tl.tensor,
     alive: tl.tensor,
     factor: tl.tensor,
+    lift_m: tl.tensor,
+    lift_n: tl.tensor,
     sums: tl.tensor,
     gradient: tl.tensor,
     g_r: tl.tensor,
@@ -500,7 +503,7 @@ def _omega(
     UNITS: tl.constexpr,
     INPUTS: tl.constexpr,
 ) -> None:
-    """All steps back once more: sums of Omega_k and of its derivative, ``factor delta^T r``."""
+    """All steps back once more: sums of Omega_k and of its derivative, as `Weighed` has it."""
     r = (tl.program_id(0) // tiles).to(tl.int64)
     rows = (tl.program_id(0) % tiles) * ROWS + tl.arange(0, ROWS).to(tl.int64)
     units = tl.arange(0, UNITS)
@@ -530,11 +533,12 @@ def _omega(
         here = (r * B + rows) * T + t
         total += tl.load(omega + here, mask=there, other=0.0)
         active += tl.load(alive + here, mask=there, other=0.0)
-        weight = tl.load(factor + here, mask=there, other=0.0).to(tl.float32)
-        weighted = weight[:, None] * back
+        weighted = tl.load(lift_n + here, mask=there, other=0.0)[:, None] * back
+        weighted *= tl.load(factor + here, mask=there, other=0.0)[:, None]
         if PRE:
             weighted = _times_slope(weighted, before, NONLINEARITY)
-        d_omega = tl.dot(tl.trans(delta), weighted, d_omega, input_precision=_PRECISION)
+        lifted = tl.load(lift_m + here, mask=there, other=0.0)[:, None] * delta
+        d_omega = tl.dot(tl.trans(lifted), weighted, d_omega, input_precision=_PRECISION)
         error = back
         after = before
     program = tl.program_id(0).to(tl.int64)
