@@ -57,7 +57,7 @@ def test_no_sideways_scrolling_on_a_phone(phone: Any, site: str, name: str) -> N
 
 def test_success_counts_stand_side_by_side_on_a_phone(phone: Any, site: str) -> None:
     """No algorithm's column may lie outside the screen, where nobody looks for it."""
-    load(phone, f"{site}/02_vanishing_gradient.html")
+    load(phone, f"{site}/book/02_vanishing_gradient.html")
     edges = phone.locator("article table.counts").evaluate_all(
         "all => all.map(table => table.getBoundingClientRect().right)"
     )
