@@ -93,6 +93,18 @@ def test_success_bars_solve_wilsons_equation(solved: list[bool]) -> None:
     plt.close(fig)
 
 
+def test_success_is_drawn_beside_its_length_and_paler_below_the_papers_scale() -> None:
+    _, ax = plt.subplots()
+    figures.success(ax, [20, 50], [[True], [False]], "plain", shift=1.5)
+    figures.success(ax, [20, 50], [[True], [False]], "plain", scale="reduced")
+    paper, reduced = (container.lines[0] for container in ax.containers)
+    assert paper.get_xdata().tolist() == [21.5, 51.5]
+    assert reduced.get_xdata().tolist() == [20, 50]
+    assert paper.get_alpha() is None
+    assert reduced.get_alpha() < 1
+    assert reduced.get_markersize() < paper.get_markersize()
+
+
 def test_outcomes_leave_failed_runs_out_and_count_them() -> None:
     _, ax = plt.subplots()
     rows = {
@@ -285,6 +297,8 @@ def test_inside_shows_medians_and_the_course_of_training() -> None:
         assert np.allclose(drawn[2 * r], before[r].median(0).values)
         assert np.allclose(drawn[2 * r + 1], after[r].median(0).values)
         assert np.allclose(course.lines[r].get_ydata(), omega[:, r])
+        assert errors.lines[2 * r].get_alpha() < 1  # before training
+        assert errors.lines[2 * r + 1].get_alpha() is None
     assert course.get_ylabel() == "Omega"
     assert [text.get_text() for text in errors.get_legend().get_texts()] == ["SGD", "SGD-CR"]
     with pytest.raises(ArgumentError, match=r"Omega must have shape \(5, 2\), got \(2, 5\)"):
@@ -338,3 +352,18 @@ def test_counts_tell_how_many_and_when_or_how_far() -> None:
     assert page.index(">SGD<") < page.index(">SGD-CR<")
     assert "<td>3/3<br><small>(400)</small></td>" in page
     assert page.count("<td>–</td>") == 1
+
+
+def test_counts_tell_the_start_and_all_lengths_of_one_model() -> None:
+    results = []
+    for start, shortest in (("basic_tanh", 0), ("smart_tanh", 0), ("smart_tanh", 50)):
+        it = runs("order", 199, "SGD-CR", [300, 4000, 100], [True, False, True])
+        it.condition |= {"start": start, "shortest": shortest}
+        results.append(it)
+    reading = {"reading": {"n_updates": 4000}}
+    it = SimpleNamespace(variant="x", scale="reduced", results=results, settings=reading)
+    assert repr(figures.Counts((it,))).splitlines()[1:] == [
+        "  basic tanh, T = 199: SGD-CR 2/3 (200)",
+        "  smart tanh, T = 199: SGD-CR 2/3 (200)",
+        "  smart tanh, T = 50 to 199: SGD-CR 2/3 (200)",
+    ]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rnnlib.checkpoint import Stopped, Survival
@@ -129,6 +129,23 @@ def test_weight_zero_trains_as_without():
     assert (regulariser.last > 0).all()
 
 
+def test_a_replica_keeps_its_weight_when_another_leaves():
+    whole, parted = network(), network()
+    for model, leaves in ((whole, False), (parted, True)):
+        regulariser = Regulariser(torch.tensor([0.0, 4.0, 0.5]), replicas=R)
+        train(
+            model,
+            Task(regulariser),
+            learning_rate=0.1,
+            n_updates=4,
+            regulariser=regulariser,
+            check=lambda work, step, replicas, leaves=leaves: (replicas == 0) & leaves,
+        )
+        assert regulariser.updates.tolist() == [1 if leaves else 4, 4, 4]
+    for a, b in zip(whole.parameters(), parted.parameters(), strict=True):
+        torch.testing.assert_close(a[1:], b[1:], rtol=1e-5, atol=1e-6)
+
+
 def test_what_is_not_finite_stays_with_its_replica():
     regulariser = Regulariser(torch.tensor([0.0, 1.0]), replicas=2)
     regulariser.errors.omega = torch.tensor([math.nan, 0.5], dtype=torch.float64)
@@ -147,9 +164,12 @@ def test_schedules():
 
 
 def test_regularised_training_goes_on_where_it_was_stopped(tmp_path):
+    def check(work, step, replicas):  # one leaves before the stop, its numbers stay
+        return (replicas == 0) & (step == 2)
+
     whole, halves = network(), network()
     kept = Regulariser(1.0, replicas=R, schedule="1/t", epoch=3)
-    train(whole, Task(kept), learning_rate=0.1, n_updates=8, regulariser=kept)
+    train(whole, Task(kept), learning_rate=0.1, n_updates=8, regulariser=kept, check=check)
 
     asked = iter([False] * 4 + [True])
     survival = Survival(tmp_path / "unit", stop=lambda: next(asked, False))
@@ -161,6 +181,7 @@ def test_regularised_training_goes_on_where_it_was_stopped(tmp_path):
             learning_rate=0.1,
             n_updates=8,
             regulariser=first,
+            check=check,
             survival=survival,
         )
     halves, then = network(seed=50), Regulariser(1.0, replicas=R, schedule="1/t", epoch=3)
@@ -170,15 +191,17 @@ def test_regularised_training_goes_on_where_it_was_stopped(tmp_path):
         learning_rate=0.1,
         n_updates=8,
         regulariser=then,
+        check=check,
         survival=Survival(tmp_path / "unit"),
     )
     for a, b in zip(whole.parameters(), halves.parameters(), strict=True):
         assert torch.equal(a, b)
-    for name, value in kept.state_dict().items():
-        assert torch.equal(value, then.state_dict()[name])
+    for name in ("first", "last", "cosine", "updates", "opposed"):
+        assert torch.equal(getattr(kept, name), getattr(then, name)), name
 
 
 @given(st.integers(0, 2**31), st.integers(-80, 80))
+@example(0, -30)  # squares below 1e-20, which have vanished by an absolute bound
 def test_the_scale_of_the_loss_does_not_matter(seed, exponent):
     """Omega, its gradient and what counts as vanished are ratios; a power of two rounds nothing."""
     model = network(seed, std=0.3)
@@ -226,3 +249,17 @@ def test_an_objective_that_ignores_the_regulariser_is_noticed():
             n_updates=1,
             regulariser=Regulariser(1.0, replicas=R),
         )
+
+
+def test_an_objective_that_forgets_the_regulariser_later_is_noticed():
+    """What an update before left in ``errors`` must not be taken for this one's."""
+    regulariser = Regulariser(1.0, replicas=R)
+    task = Task(regulariser)
+
+    def once(work, step, replicas, carry):
+        task.errors = regulariser.errors if step == 1 else None
+        return task(work, step, replicas, carry)
+
+    with pytest.raises(ArgumentError, match=r"objective must hand regulariser\.errors"):
+        train(network(), once, learning_rate=0.1, n_updates=2, regulariser=regulariser)
+    assert regulariser.updates.tolist() == [1] * R

@@ -102,7 +102,7 @@ def test_welch_of_equal_means_is_one():
     ("call", "names"),
     [
         (lambda: wilson(1, 0), "n must"),
-        (lambda: wilson(5, 4), "successes must"),
+        (lambda: wilson(5, 4), "successes must be at most the number of trials, 4, got 5"),
         (lambda: wilson(-1, 4), "successes must"),
         (lambda: sign_test(-1, 2), "only_a must"),
         (lambda: welch(0.0, 1.0, 1, 0.0, 1.0, 5), "n1 must"),

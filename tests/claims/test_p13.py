@@ -141,12 +141,15 @@ REFERENCE = [
     ("C5", "x_2", 0.9624, 5e-5),
     ("C5", "steepest", 2.3064, 1e-4),
     ("F4", "limit", 3.5520589, 5e-8),
+    ("C6", "correlation_b20", 0.99975431, 5e-8),
+    ("C6", "slope_b20", 0.98498669, 5e-8),
     ("C7", "first_up", 2667.97393, 5e-6),
     ("C7", "second_up", 118846.111, 5e-4),
     ("C7", "first_down", 0.143160422, 5e-10),
     ("C7", "second_down", 7.79428967, 5e-9),
     ("C10", "gain_high", 0.111111, 5e-7),
     ("C33", "radius", 0.7071, 5e-5),
+    ("E14", "nearest", 0.1751166, 5e-8),
     ("E10", "ratio", 0.5074686114, 5e-11),
     ("E10", "omega_preactivation_unsquared", 0.2425871687, 5e-11),
     ("E10", "slope_preactivation_unsquared", 0.8713182275, 2e-10),
@@ -297,3 +300,15 @@ def test_the_printed_tables_are_complete():
     assert missing.count(None) == 2
     assert MUSIC["nottingham"]["test"] == (3.80, 3.48, 3.46)
     assert CHARACTERS["1 step"]["test"] == (1.50, 1.42, 1.41)
+    # Typed a second time, line by line as the tables are printed.
+    lines = {
+        "piano-midi": "6.87 6.81 7.01 7.56 7.53 7.46",
+        "nottingham": "3.67 3.21 3.24 3.80 3.48 3.46",
+        "musedata": "8.25 6.54 6.51 7.11 7.00 6.99",
+        "1 step": "1.46 1.34 1.36 1.50 1.42 1.41",
+        "5 steps": "N/A 3.76 3.70 N/A 3.89 3.74",
+    }
+    for name, line in lines.items():
+        folds = (MUSIC | CHARACTERS)[name]
+        found = [*folds["train"], *folds["test"]]
+        assert " ".join("N/A" if x is None else f"{x:.2f}" for x in found) == line

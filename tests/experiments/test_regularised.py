@@ -4,13 +4,16 @@ import dataclasses
 import math
 
 import pytest
+import torch
 
 from rnnlib import experiments
 from rnnlib.checks import ArgumentError
 from rnnlib.experiments import arms as algorithms
 from rnnlib.experiments import regularised_characters as characters
 from rnnlib.experiments import regularised_music as music
+from rnnlib.experiments.characters import pieces as parts_of
 from rnnlib.experiments.jobs import STACK_BYTES
+from rnnlib.tasks import music as rolls
 from rnnlib.tasks import text
 from rnnlib.tasks.data import available
 
@@ -171,6 +174,51 @@ def test_the_papers_scale_has_the_supplements_numbers():
         assert run_with[ahead, arm, rate, alpha] == (None if arm == "SGD" else 45.0)
         assert characters.PAPER_RATES[ahead][arm] == rate
     assert [task.schedule for task in settings.tasks] == ["constant", "1/t"]
+
+
+@pytest.mark.parametrize(
+    ("module", "bias", "reduction", "halve"),
+    [(music, True, "mean", True), (characters, False, "sum", False)],
+)
+def test_networks_and_losses_are_those_of_the_supplement(
+    monkeypatch, module, bias, reduction, halve
+):
+    told, fit = [], algorithms.fit
+
+    def spy(model, loss, **options):
+        told.append((model.nonlinearity, model.b is not None, model.b_out is not None))
+        told.append((options["reduction"], options["halve"], options["chunk"]))
+        return fit(model, loss, **options)
+
+    monkeypatch.setattr(algorithms, "fit", spy)
+    run(module, module.SETTINGS["smoke"])
+    assert set(told) == {("logistic", bias, bias), (reduction, halve, 200)}
+
+
+def courses(module):
+    (job,) = module.jobs(module.SETTINGS["smoke"])
+    return {unit.work.course for unit in job.units}
+
+
+def test_each_fold_is_that_of_the_data():
+    (course,) = courses(music)
+    folds = rolls.load("bach-chorales")
+    for found, songs in zip(course.data(), (folds.train, folds.valid, folds.test), strict=True):
+        assert len(found) == 3  # n_songs
+        for piece, song in zip(found, songs, strict=False):
+            assert torch.equal(piece.targets, torch.from_numpy(song).float())
+
+    corpus = text.load("pydoc-topics")
+    asked = ((corpus.train, 900, 1), (corpus.valid, 400, 20), (corpus.test, 400, 20))
+    assert {course.data.ahead for course in courses(characters)} == {1, 5}
+    for course in courses(characters):
+        for found, (ids, limit, parts) in zip(course.data(), asked, strict=True):
+            symbols = torch.as_tensor(ids[:limit]).long()
+            expected = parts_of(symbols, parts, ahead=course.data.ahead)
+            assert len(found) == parts
+            for piece, other in zip(found, expected, strict=True):
+                assert torch.equal(piece.inputs, other.inputs)
+                assert torch.equal(piece.targets, other.targets)
 
 
 def test_every_rate_is_run_by_every_arm():

@@ -583,6 +583,23 @@ def test_omega_of_errors_that_one_step_lifts_or_sinks(regulariser, gain, scale, 
     assert worst(seen.omega_gradient, exact.omega_gradient) < rounding
 
 
+@pytest.mark.parametrize("backend", ["definition", *FAST])
+@pytest.mark.parametrize("gain", [0.3, 3.0])
+def test_the_relative_bound_is_that_of_the_largest_error_met_so_far(backend, gain):
+    """Errors that fall pass it; those that grow do not, however small they were at first."""
+    args = plain(2, 3, 20, 5, gain=gain)
+    watch = Errors("squared", vanished=1e-6, relative=True)
+    seen = watched(elman_ensemble, args, watch, nonlinearity="linear", last=True, backend=backend)
+    m2 = seen.norms[:, :, 1:].square().flip(2)  # from the last step back
+    alive = m2 >= 1e-6 * m2.cummax(2).values
+    assert torch.equal(seen.active, alive.sum((1, 2)).double())
+    if gain < 1:
+        assert not alive.all(2).any()
+    else:
+        assert alive.all()
+        assert (m2 < 1e-6 * m2.amax(2, keepdim=True)).any()
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_norms_of_float32_errors_far_below_their_squares(backend):
     """|delta| near 1e-30 squares to 1e-60, which float32 does not have."""

@@ -232,6 +232,26 @@ def test_a_hundred_updates_equal_the_printed_picture(javascript: JavaScript) -> 
     assert path["errors"][100]["omega"] == pytest.approx(expected.omega, rel=1e-6)
 
 
+@pytest.mark.parametrize(("radius", "gain", "size"), [(0.7, 0.5, 1), (1.3, 1.4, 1), (0.9, 1, 1e-7)])
+def test_the_printed_picture_sees_what_the_page_sees(
+    javascript: JavaScript, radius: float, gain: float, size: float
+) -> None:
+    """At gains other than 1, too, and of an error so small that the absolute bound masks it."""
+    net = backward_picture.network(3, radius)
+    net = net._replace(error=size * net.error)
+    spelt_out = spelt(*net)
+    settings = {"gain": gain, "alpha": 3, "updates": 2}
+    seen, path = javascript([["backward", spelt_out, gain], ["descend", spelt_out, settings]])
+    (told,) = javascript([["summary", spelt_out, path, 0, gain]])
+    found = backward_picture.trace(net, gain)
+    torch.testing.assert_close(found.norms, tensor(seen["norms"]), rtol=1e-6, atol=0)
+    assert found.omega == pytest.approx(seen["omega"], rel=1e-6)
+    close(seen["gradient"], found.gradient)
+    spread = torch.stack([found.smallest, found.largest], dim=1)
+    torch.testing.assert_close(spread, tensor(told["spread"]), rtol=1e-6, atol=1e-12)
+    close(path["matrices"][2], backward_picture.descend(net, gain, 3.0, 2).W)
+
+
 def test_descent_turns_the_line_level(javascript: JavaScript) -> None:
     """In most networks, not in all; twenty draws."""
     nets = javascript([["network", seed, 0.9] for seed in range(1, 21)])

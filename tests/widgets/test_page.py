@@ -155,6 +155,18 @@ def test_the_picture_of_the_error_shows_and_tells_both_networks() -> None:
         assert re.search(rf"{name}.*?: {re.escape(told)}\|δ\| × {step:.3f} per step", svg)
     assert lines[0] != lines[1]
 
+    def down(value: torch.Tensor) -> list[float]:
+        """4 decades on 120 units, from 10 at 304 downwards."""
+        return (304 + (1 - value.log10()) / 4 * 120).tolist()
+
+    bars = re.findall(r"M[\d.]+,([-\d.]+)V([-\d.]+)", svg)
+    dots = re.findall(r"M[\d.]+,([-\d.]+)h0", svg)
+    seen = backward_picture.trace(end, 1.2)
+    assert [float(low) for low, _ in bars] == pytest.approx(down(seen.smallest), abs=0.051)
+    assert [float(high) for _, high in bars] == pytest.approx(down(seen.largest), abs=0.051)
+    factors = down(seen.norms[1:] / seen.norms[:-1])
+    assert [float(dot) for dot in dots] == pytest.approx(factors, abs=0.051)
+
 
 @pytest.mark.usefixtures("static")
 def test_static_is_html_only() -> None:
