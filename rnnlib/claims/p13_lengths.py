@@ -267,10 +267,11 @@ C18 = Claim(
     experiment=EXPERIMENT,
     variants=("any_length",),
     note="Rule, fixed before the runs: reproduced if more than 9 of 10 networks that solved the "
-    "task, three at least, answer at most 1 % of the sequences of twice the longest training "
-    "length wrongly, partly if more than half do. The claim is about the ratio, so shorter lengths "
-    "count; but the authors trained for longer, until no answer was wrong, and fewer updates "
-    "refute nothing. A first reduced run of ours stopped at the first success, "
+    "task answer at most 1 % of the sequences of twice the longest training length wrongly, partly "
+    "if more than half do. (That it takes three networks at least to reproduce was added later, "
+    "and changed no verdict.) The claim is about the ratio, so shorter lengths count; but the "
+    "authors trained for longer, until no answer was wrong, and fewer updates refute nothing. "
+    "A first reduced run of ours stopped at the first success, "
     "with medians of 32 % and 49 % and the same verdict; this one goes on for 20,000 updates.",
 )
 
