@@ -295,7 +295,7 @@ SETTINGS: dict[str, Settings] = {
                 "any_length_200",
                 (Cell("order", 199, shortest=50, arms=("SGD-CR",), **_PROGRAM),),
                 n_updates=336_000,
-                linger=336_000,
+                linger=20_000,
                 seeds=tuple(range(5)),
                 reduced="SGD-CR alone",
             ),
