@@ -12,7 +12,8 @@ record a reading:
 * ``form``: the regulariser's other form, the one printed in the arXiv text.
 * ``any_length``: one network for all lengths, redrawn at every update.
 * ``relapse``: what happens after success.
-* ``long``, ``any_length_200``: lengths up to 200 with the budget that a few hours of a CPU allow.
+* ``long``, ``any_length_200``: lengths up to 200 with the budget that a few hours of a CPU allow,
+  and ``long_unclipped``: length 100 with SGD-R.
 """
 
 from __future__ import annotations
@@ -290,6 +291,14 @@ SETTINGS: dict[str, Settings] = {
                 n_updates=300_000,
                 seeds=tuple(range(5)),
                 reduced="basic tanh alone, two algorithms",
+            ),
+            # Added when the two of ``long`` were known.
+            Reading(
+                "long_unclipped",
+                _cells("order", (100,), learning_rate=0.01, alpha=4.0, arms=("SGD-R",)),
+                n_updates=300_000,
+                seeds=tuple(range(5)),
+                reduced="basic tanh alone, SGD-R alone",
             ),
             Reading(
                 "any_length_200",
