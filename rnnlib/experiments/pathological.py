@@ -13,7 +13,7 @@ record a reading:
 * ``any_length``: one network for all lengths, redrawn at every update.
 * ``relapse``: what happens after success.
 * ``long``, ``any_length_200``: lengths up to 200 with the budget that a few hours of a CPU allow,
-  and ``long_unclipped``: length 100 with SGD-R.
+  ``long_unclipped``: length 100 with SGD-R; ``any_length_200_stopped``: until no answer is wrong.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ class Reading:
     cells: tuple[Cell, ...]
     n_updates: int
     batch: int = 20
-    linger: int = 0  # updates after success, beyond n_updates if need be; a network may relapse
+    # Updates after success, beyond n_updates if need be, in which a network may relapse; None:
+    # until a screen has no wrong answer, within n_updates, where the authors' program stops.
+    linger: int | None = 0
     seeds: tuple[int, ...] = ()  # instead of the settings' own
     reduced: str = ""
 
@@ -308,6 +310,15 @@ SETTINGS: dict[str, Settings] = {
                 seeds=tuple(range(5)),
                 reduced="SGD-CR alone",
             ),
+            # Added when the one before was known, whose networks were asked during a relapse.
+            Reading(
+                "any_length_200_stopped",
+                (Cell("order", 199, shortest=50, arms=("SGD-CR",), **_PROGRAM),),
+                n_updates=336_000,
+                linger=None,
+                seeds=tuple(range(5)),
+                reduced="SGD-CR alone",
+            ),
         ),
     ),
     "paper": Settings(
@@ -403,7 +414,7 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
     for reading in settings.readings:
         check_seeds(reading.seeds or settings.seeds)
         distinct("cells", reading.cells)
-        at_least("linger", reading.linger, 0)
+        at_least("linger", reading.linger or 0, 0)
         at_least("n_updates", reading.n_updates, 1)
         at_least("batch", reading.batch, 1)
         for cell in reading.cells:
@@ -532,7 +543,7 @@ class _Group:
     @property
     def n_updates(self) -> int:
         """The last update that any network can make."""
-        return self.reading.n_updates + self.reading.linger
+        return self.reading.n_updates + (self.reading.linger or 0)
 
     def cost(self) -> tuple[float, float]:
         """Floating-point operations to the last update, and bytes held at once."""
@@ -571,7 +582,8 @@ class _Group:
             check_every=settings.check_every,
             screen=settings.screen,
             test=settings.test,
-            linger=reading.linger,
+            until_perfect=reading.linger is None,
+            linger=reading.linger or 0,
         )
 
         def objective(
