@@ -12,7 +12,8 @@ record a reading:
 * ``form``: the regulariser's other form, the one printed in the arXiv text.
 * ``any_length``: one network for all lengths, redrawn at every update.
 * ``relapse``: what happens after success.
-* ``long``, ``any_length_200``: lengths up to 200 with the budget that a few hours of a CPU allow.
+* ``long``, ``any_length_200``: lengths up to 200 with the budget that a few hours of a CPU allow,
+  ``long_unclipped``: length 100 with SGD-R; ``any_length_200_stopped``: until no answer is wrong.
 """
 
 from __future__ import annotations
@@ -114,7 +115,9 @@ class Reading:
     cells: tuple[Cell, ...]
     n_updates: int
     batch: int = 20
-    linger: int = 0  # updates after success, beyond n_updates if need be; a network may relapse
+    # Updates after success, beyond n_updates if need be, in which a network may relapse; None:
+    # until a screen has no wrong answer, within n_updates, where the authors' program stops.
+    linger: int | None = 0
     seeds: tuple[int, ...] = ()  # instead of the settings' own
     reduced: str = ""
 
@@ -291,11 +294,28 @@ SETTINGS: dict[str, Settings] = {
                 seeds=tuple(range(5)),
                 reduced="basic tanh alone, two algorithms",
             ),
+            # Added when the two of ``long`` were known.
+            Reading(
+                "long_unclipped",
+                _cells("order", (100,), learning_rate=0.01, alpha=4.0, arms=("SGD-R",)),
+                n_updates=300_000,
+                seeds=tuple(range(5)),
+                reduced="basic tanh alone, SGD-R alone",
+            ),
             Reading(
                 "any_length_200",
                 (Cell("order", 199, shortest=50, arms=("SGD-CR",), **_PROGRAM),),
                 n_updates=336_000,
-                linger=336_000,
+                linger=20_000,
+                seeds=tuple(range(5)),
+                reduced="SGD-CR alone",
+            ),
+            # Added when the one before was known, whose networks were asked during a relapse.
+            Reading(
+                "any_length_200_stopped",
+                (Cell("order", 199, shortest=50, arms=("SGD-CR",), **_PROGRAM),),
+                n_updates=336_000,
+                linger=None,
                 seeds=tuple(range(5)),
                 reduced="SGD-CR alone",
             ),
@@ -394,7 +414,7 @@ def jobs(settings: Settings, device: str = "cpu") -> list[Job]:
     for reading in settings.readings:
         check_seeds(reading.seeds or settings.seeds)
         distinct("cells", reading.cells)
-        at_least("linger", reading.linger, 0)
+        at_least("linger", reading.linger or 0, 0)
         at_least("n_updates", reading.n_updates, 1)
         at_least("batch", reading.batch, 1)
         for cell in reading.cells:
@@ -523,7 +543,7 @@ class _Group:
     @property
     def n_updates(self) -> int:
         """The last update that any network can make."""
-        return self.reading.n_updates + self.reading.linger
+        return self.reading.n_updates + (self.reading.linger or 0)
 
     def cost(self) -> tuple[float, float]:
         """Floating-point operations to the last update, and bytes held at once."""
@@ -562,7 +582,8 @@ class _Group:
             check_every=settings.check_every,
             screen=settings.screen,
             test=settings.test,
-            linger=reading.linger,
+            until_perfect=reading.linger is None,
+            linger=reading.linger or 0,
         )
 
         def objective(
