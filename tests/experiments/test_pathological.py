@@ -22,7 +22,7 @@ from rnnlib.experiments.pathological import (
     others,
     task_of,
 )
-from rnnlib.experiments.trials import LONGER, Exam, stream
+from rnnlib.experiments.trials import LONGER, SCREEN, Exam, stream
 from rnnlib.init import spectral_radius
 from rnnlib.models import Elman
 from rnnlib.tasks.synthetic import Redrawn, TemporalOrder
@@ -101,6 +101,21 @@ def test_who_lingers_trains_on_and_is_asked_at_other_lengths(monkeypatch):
     assert asked == {(18, SMOKE.longer), (24, SMOKE.longer)}
     assert left["error_longer"] == pytest.approx([0.18] * 2)
     assert left["error_twice"] == pytest.approx([0.24] * 2)
+
+
+def test_without_a_linger_a_network_goes_on_until_no_answer_is_wrong(monkeypatch):
+    def wrong(self, model, step, replicas, n, *, purpose, task=None):
+        perfect = purpose == SCREEN and step >= 10
+        return torch.full((len(replicas),), 0.0 if perfect else 0.005)
+
+    monkeypatch.setattr(Exam, "wrong", wrong)
+    cell = Cell("order", 12, 0.1, 4.0, hidden_size=8, arms=("SGD-CR",))
+    stopped, perfect, stayed = (
+        run(cell, n_updates=20, linger=n).results[0].metrics for n in (0, None, 5)
+    )
+    assert stopped["updates"] == perfect["updates"] == [5, 5]
+    assert perfect["rho_end"] == stayed["rho_end"] != stopped["rho_end"]
+    assert perfect["error_rate"] == [0, 0]
 
 
 def test_the_radius_is_looked_at_more_often_than_exams_are_held():
